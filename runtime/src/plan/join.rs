@@ -1,0 +1,78 @@
+//! `exec`: a further process in a container that exists.
+
+use oci_spec::runtime::{Process as SpecProcess, Spec};
+
+use super::caps::{self, CapSet};
+use super::facts::{Facts, Setgroups};
+use super::ids;
+use super::namespaces::{self, Namespaces};
+use super::process::{self, Around, Process};
+use super::{Need, Side, missing, sched};
+use crate::error::Error;
+
+/// A process that joins the namespaces of a container's init.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joining {
+    pub process: Process,
+    /// For `setns` before the clone: only children enter a pid namespace.
+    pub before: i32,
+    /// For `setns` by the child, all at once.
+    pub inside: i32,
+    /// Processors at first, and at the end (`execCPUAffinity`).
+    pub cpus_first: Option<Vec<u32>>,
+    pub cpus: Option<Vec<u32>>,
+    pub warnings: Vec<String>,
+}
+
+/// `spec` is the configuration with which the container was created, `asked` the process to add.
+pub fn plan(spec: &Spec, asked: &SpecProcess, facts: &Facts, preserve_fds: u32) -> Result<Joining, Error> {
+    let linux = spec.linux().as_ref().ok_or_else(|| missing("linux"))?;
+    let of_container = namespaces::plan(linux, facts)?;
+    let ids = ids::plan(linux, &of_container, facts)?;
+    let mut warnings = Vec::new();
+    let around = Around { preserve_fds, ..around(&of_container, ids.as_ref(), facts) };
+    let mut process = process::plan(asked, &around, &mut warnings)?;
+    process.personality = sched::personality(linux.personality().as_ref())?;
+    let flags = linux.namespaces().iter().flatten().fold(0, |sum, entry| sum | namespaces::flag(entry.typ()));
+    let affinity = asked.exec_cpu_affinity().as_ref();
+    let field = "process.execCPUAffinity";
+    Ok(Joining {
+        process,
+        before: flags & libc::CLONE_NEWPID,
+        inside: flags & !libc::CLONE_NEWPID,
+        cpus_first: sched::cpus(affinity.and_then(|cpus| cpus.initial().as_deref()), field)?,
+        cpus: sched::cpus(affinity.and_then(|cpus| cpus.cpu_affinity_final().as_deref()), field)?,
+        warnings,
+    })
+}
+
+/// What a process of a container with these namespaces may be given.
+pub fn around(namespaces: &Namespaces, ids: Option<&ids::Ids>, facts: &Facts) -> Around {
+    let caller = &facts.caller;
+    let foreign = namespaces.user_is_foreign();
+    // The first process of a user namespace starts with every capability there.
+    let (bounding, permitted) = match foreign {
+        true => (CapSet::ALL, CapSet::ALL),
+        false => (caller.bounding, caller.bounding.and(caller.effective)),
+    };
+    let setgroups = match ids {
+        Some(ids) => ids.setgroups,
+        None if caller.may(caps::SETGID) || foreign => caller.setgroups,
+        None => Setgroups::Deny,
+    };
+    Around {
+        bounding,
+        permitted,
+        setgroups,
+        rlimits_by: match foreign && caller.may_on_host(caps::SYS_RESOURCE) {
+            true => Side::Host,
+            false => Side::Init,
+        },
+        oom: match caller.may_on_host(caps::SYS_RESOURCE) {
+            true => Need::Required,
+            false => Need::BestEffort,
+        },
+        security: facts.security,
+        preserve_fds: 0,
+    }
+}
