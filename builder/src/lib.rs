@@ -1,1 +1,12 @@
-//! rooms
+//! Builds, stores, moves and runs OCI images with no daemon and no root.
+//!
+//! The rooms below stand in the order in which a build passes through them; a room names only rooms further
+//! down (`tests/layering.rs` holds the table).
+
+#![warn(missing_docs)]
+
+pub mod cli;
+pub mod dockerfile;
+pub mod error;
+pub mod graph;
+pub mod progress;

@@ -1,0 +1,55 @@
+//! The command line: one file per verb, each with its `Args` and the function that carries it out.
+//!
+//! Invariant: a verb returns its error; only `main` here prints one, and sets the exit code.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::Error;
+
+/// Builds, stores, moves and runs container images with no daemon and no root.
+#[derive(Debug, Parser)]
+#[command(name = "builder", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What every verb takes.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Global {
+    /// Directory of images, layers and build cache [default: /var/lib/coracle, or ~/.local/share/coracle]
+    #[arg(long, global = true, env = "CORACLE_STORE", value_name = "DIR")]
+    pub(crate) store: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {}
+
+/// Parses the command line of this process and carries it out.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    dispatch(cli.verb, &cli.global).unwrap_or_else(|error| report(&error))
+}
+
+fn dispatch(verb: Verb, global: &Global) -> Result<ExitCode, Error> {
+    let _ = global;
+    match verb {}
+}
+
+/// One line for the error, the lines of the input below it where there are any.
+fn report(error: &Error) -> ExitCode {
+    let mut stderr = std::io::stderr().lock();
+    // A closed stderr leaves nobody to tell.
+    drop(writeln!(stderr, "builder: {error}"));
+    if let Some(lines) = error.shown_excerpt() {
+        drop(writeln!(stderr, "{lines}"));
+    }
+    ExitCode::FAILURE
+}

@@ -1,0 +1,102 @@
+//! The one error type of the builder: what was being done to what, the cause, and a hint.
+//!
+//! `kind` is for code, the text is for people. `Display` gives the single line that a person reads.
+
+use std::fmt;
+
+/// What sort of failure it was; decides exit codes and whether a fallback may be considered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The input breaks a rule of the specification or of the command line.
+    Invalid,
+    /// A valid request that this builder, kernel or host cannot carry out.
+    Unsupported,
+    /// The kernel, the file system or a registry refused.
+    System,
+    /// An image, a layer or a context tried to lead the builder somewhere else.
+    Attack,
+}
+
+/// `doing` is an infinitive phrase ("mount /srv/data on /mnt"), without "failed to" and without a full stop.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    doing: String,
+    hint: Option<String>,
+    excerpt: Option<String>,
+    source: Option<std::io::Error>,
+}
+
+impl Error {
+    /// A refusal whose reason is already in `message`.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, doing: message.into(), hint: None, excerpt: None, source: None }
+    }
+
+    /// A failed system call: `doing` names the deed and the object, the operating system's text comes last.
+    pub fn system(doing: impl Into<String>, source: impl Into<std::io::Error>) -> Self {
+        Self {
+            kind: Kind::System,
+            doing: doing.into(),
+            hint: None,
+            excerpt: None,
+            source: Some(source.into()),
+        }
+    }
+
+    /// Adds what the user can do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds the lines of the input that the message is about, with a caret; printed below the message.
+    #[must_use]
+    pub fn excerpt(mut self, lines: impl Into<String>) -> Self {
+        self.excerpt = Some(lines.into());
+        self
+    }
+
+    /// The lines of the input that the message is about.
+    pub fn shown_excerpt(&self) -> Option<&str> {
+        self.excerpt.as_deref()
+    }
+
+    /// What sort of failure it was.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The raw errno where the cause was a system call.
+    pub fn errno(&self) -> Option<i32> {
+        self.source.as_ref().and_then(std::io::Error::raw_os_error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.doing)?;
+        if let Some(source) = &self.source {
+            let text = source.to_string();
+            let plain = text.find(" (os error").and_then(|at| text.get(..at)).unwrap_or(&text);
+            write!(f, ": {}", lower_first(plain))?;
+        }
+        match &self.hint {
+            Some(hint) => write!(f, " ({hint})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The operating system's texts begin with a capital, which reads oddly after a colon.
+fn lower_first(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|e| e as _)
+    }
+}
