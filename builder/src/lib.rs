@@ -10,3 +10,8 @@ pub mod dockerfile;
 pub mod error;
 pub mod graph;
 pub mod progress;
+pub mod image;
+pub mod layer;
+pub mod registry;
+pub mod store;
+pub mod sys;
