@@ -1,0 +1,172 @@
+//! Paths inside a foreign tree: walked once, by the kernel, which keeps them inside.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::{Mode, mkdirat};
+
+/// Opens `path` as it is seen from inside `root`: links and `..` never lead out.
+///
+/// # Errors
+/// The kernel's.
+pub fn open(root: impl AsFd, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
+    open_with(root, path, flags, ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS)
+}
+
+/// Opens one component of a directory, never following a link.
+///
+/// # Errors
+/// The kernel's; `ELOOP` for a link unless `O_PATH | O_NOFOLLOW` is asked for.
+pub fn open_child(at: impl AsFd, name: &OsStr, flags: OFlag) -> io::Result<OwnedFd> {
+    open_with(
+        at,
+        Path::new(name),
+        flags | OFlag::O_NOFOLLOW,
+        ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS,
+    )
+}
+
+/// Makes a regular file that was not there.
+///
+/// # Errors
+/// `EEXIST`; the kernel's.
+pub fn create_child(at: impl AsFd, name: &OsStr, mode: u32) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    Ok(nix::fcntl::openat(at, name, flags, Mode::from_bits_truncate(mode))?)
+}
+
+fn open_with(at: impl AsFd, path: &Path, flags: OFlag, resolve: ResolveFlag) -> io::Result<OwnedFd> {
+    let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve);
+    loop {
+        // EAGAIN: a rename raced with `..`; the kernel asks for another walk.
+        match openat2(at.as_fd(), path, how) {
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
+/// Opens a directory of this machine, by the user's path.
+///
+/// # Errors
+/// The kernel's.
+pub fn open_dir(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    Ok(nix::fcntl::open(path, flags, Mode::empty())?)
+}
+
+/// Opens the directory `path` inside `root`, making what is missing with mode 0755.
+///
+/// `made` is told each directory that was made: its parent, its name, itself.
+///
+/// # Errors
+/// The kernel's: `ENOTDIR` when a component is no directory.
+pub fn make_dirs(
+    root: impl AsFd,
+    path: &Path,
+    mut made: impl FnMut(&OwnedFd, &OsStr, &OwnedFd) -> io::Result<()>,
+) -> io::Result<OwnedFd> {
+    let directory = OFlag::O_PATH | OFlag::O_DIRECTORY;
+    if let Ok(found) = open(&root, path, directory) {
+        return Ok(found);
+    }
+    let mut walked = std::path::PathBuf::from("/");
+    let mut at = open(&root, &walked, directory)?;
+    for component in path.components() {
+        match component {
+            Component::ParentDir => walked.push(".."),
+            Component::Normal(name) => walked.push(name),
+            _ => continue,
+        }
+        at = match open(&root, &walked, directory) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                let name = walked.file_name().ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))?;
+                match mkdirat(&at, name, Mode::from_bits_truncate(0o755)) {
+                    Ok(()) => {
+                        let new = open_child(&at, name, directory)?;
+                        made(&at, name, &new)?;
+                        new
+                    }
+                    // A link whose target is missing: its target is what must be made.
+                    Err(Errno::EEXIST) => make_target(&root, &at, name, &mut made)?,
+                    Err(errno) => return Err(errno.into()),
+                }
+            }
+            other => other?,
+        };
+    }
+    Ok(at)
+}
+
+/// Makes the directory that a dangling link in the tree points to, one level deep.
+fn make_target(
+    root: impl AsFd,
+    at: &OwnedFd,
+    name: &OsStr,
+    made: &mut impl FnMut(&OwnedFd, &OsStr, &OwnedFd) -> io::Result<()>,
+) -> io::Result<OwnedFd> {
+    let target = nix::fcntl::readlinkat(at, name)?;
+    let target = Path::new(&target);
+    if !target.is_absolute() || target.components().any(|part| part == Component::ParentDir) {
+        return Err(io::Error::from_raw_os_error(libc::ENOENT));
+    }
+    let directory = OFlag::O_PATH | OFlag::O_DIRECTORY;
+    let parent = open(&root, target.parent().unwrap_or(Path::new("/")), directory)?;
+    let last = target.file_name().ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))?;
+    mkdirat(&parent, last, Mode::from_bits_truncate(0o755))?;
+    let new = open_child(&parent, last, directory)?;
+    made(&parent, last, &new)?;
+    Ok(new)
+}
+
+/// The names in a directory, sorted by their bytes.
+///
+/// # Errors
+/// The kernel's.
+pub fn names(at: impl AsFd) -> io::Result<Vec<OsString>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut dir = Dir::openat(at, ".", flags, Mode::empty())?;
+    let mut names = Vec::new();
+    for entry in dir.iter() {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(OsStr::from_bytes(name).to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Removes a child and everything below it; a child that is not there is no error.
+///
+/// # Errors
+/// The kernel's.
+pub fn remove(at: impl AsFd, name: &OsStr) -> io::Result<()> {
+    use nix::unistd::{UnlinkatFlags, unlinkat};
+    match unlinkat(&at, name, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+        Err(Errno::EISDIR | Errno::EPERM) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let child = match open_child(&at, name, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
+        Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
+            nix::sys::stat::fchmodat(&at, name, Mode::S_IRWXU, nix::sys::stat::FchmodatFlags::FollowSymlink)?;
+            open_child(&at, name, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?
+        }
+        other => other?,
+    };
+    for name in names(&child)? {
+        remove(&child, &name)?;
+    }
+    match unlinkat(&at, name, UnlinkatFlags::RemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
