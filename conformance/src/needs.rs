@@ -1,0 +1,132 @@
+//! What a case needs of the host, and what this host has: measured once, so that a case that cannot run says why.
+//!
+//! Invariant: a need is decided from facts about the host alone, never from how the subject behaved.
+
+use std::path::Path;
+
+use crate::process;
+
+/// Something that not every host or user has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// The cases runs as uid 0 of the initial user namespace.
+    Root,
+    /// The case runs as an ordinary user.
+    OrdinaryUser,
+    /// Unprivileged user namespaces can be made.
+    UserNamespaces,
+    /// newuidmap and a range in /etc/subuid.
+    SubordinateIds,
+    /// /sys/fs/cgroup is a cgroup2 file system.
+    PureV2,
+    /// A v1 hierarchy with the named controller that this user may write to.
+    V1(&'static str),
+    /// The named v2 controller is available below the root of the tree (and the user is root).
+    V2(&'static str),
+    /// A program on the host.
+    Program(&'static str),
+    /// /dev/net/tun can be opened, which network helpers need.
+    Tun,
+    /// CAP_SYS_RESOURCE and the like: a capability of this process, by number.
+    Capability(u8, &'static str),
+}
+
+/// What this host and this user have.
+#[derive(Debug, Clone)]
+pub(crate) struct Host {
+    pub(crate) root: bool,
+    pub(crate) pure_v2: bool,
+    user_namespaces: Result<(), String>,
+    subordinate_ids: Result<(), String>,
+    tun: Result<(), String>,
+    capabilities: u64,
+}
+
+impl Host {
+    /// Looks at the host. Costs one short-lived process.
+    pub(crate) fn measure() -> Self {
+        let root = nix::unistd::geteuid().is_root();
+        Self {
+            root,
+            pure_v2: Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
+            user_namespaces: user_namespaces(),
+            subordinate_ids: subordinate_ids(),
+            tun: std::fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open("/dev/net/tun")
+                .map(drop)
+                .map_err(|e| format!("/dev/net/tun cannot be opened: {e}")),
+            capabilities: effective_capabilities(),
+        }
+    }
+
+    /// The reason why `need` is not met; `None` when it is.
+    pub(crate) fn lacks(&self, need: Need) -> Option<String> {
+        match need {
+            Need::Root => (!self.root).then(|| "needs root".to_owned()),
+            Need::OrdinaryUser => self.root.then(|| "is for an ordinary user; root runs it".to_owned()),
+            Need::UserNamespaces => self.user_namespaces.clone().err(),
+            Need::SubordinateIds => self.subordinate_ids.clone().err(),
+            Need::PureV2 => (!self.pure_v2).then(|| "needs a host with cgroup v2 alone".to_owned()),
+            Need::V1(controller) => {
+                let dir = Path::new("/sys/fs/cgroup").join(controller);
+                let missing = self.pure_v2 || !self.root || !dir.join("cgroup.procs").exists();
+                missing.then(|| format!("needs root and the cgroup v1 controller {controller}"))
+            }
+            Need::V2(controller) => {
+                let list = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+                let has = self.pure_v2 && self.root && list.split_whitespace().any(|c| c == controller);
+                (!has).then(|| format!("needs root and the cgroup v2 controller {controller}"))
+            }
+            Need::Program(name) => process::find(name).is_none().then(|| format!("{name} is not installed")),
+            Need::Tun => self.tun.clone().err(),
+            Need::Capability(number, name) => {
+                (self.capabilities >> number & 1 == 0).then(|| format!("needs {name}, which this process lacks"))
+            }
+        }
+    }
+
+    /// One line about the host, for the head of a report.
+    pub(crate) fn describe(&self) -> String {
+        let kernel = nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default();
+        let who = if self.root { "root".to_owned() } else { format!("uid {}", nix::unistd::geteuid()) };
+        let cgroups = match (self.pure_v2, Path::new("/sys/fs/cgroup/unified").exists()) {
+            (true, _) => "cgroup v2",
+            (false, true) => "cgroup v1 and v2 (hybrid)",
+            (false, false) => "cgroup v1",
+        };
+        format!("Linux {kernel} {}, {who}, {cgroups}", std::env::consts::ARCH)
+    }
+}
+
+fn user_namespaces() -> Result<(), String> {
+    let unshare = process::find("unshare").ok_or("unshare (util-linux) is not installed")?;
+    let mut command = std::process::Command::new(unshare);
+    command.args(["-U", "-r", "/bin/true"]);
+    match process::run(&mut command, std::time::Duration::from_secs(10)) {
+        Ok(ended) if ended.code == 0 => Ok(()),
+        Ok(ended) => Err(format!("user namespaces are off: {}", ended.err.trim())),
+        Err(error) => Err(format!("user namespaces: {error}")),
+    }
+}
+
+fn subordinate_ids() -> Result<(), String> {
+    process::find("newuidmap").ok_or("newuidmap (Debian: uidmap) is not installed")?;
+    let uid = nix::unistd::geteuid();
+    let user = nix::unistd::User::from_uid(uid).ok().flatten().map(|u| u.name).unwrap_or_default();
+    for file in ["/etc/subuid", "/etc/subgid"] {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let listed = text.lines().filter_map(|l| l.split(':').next()).any(|name| name == user || name == uid.to_string());
+        if !listed {
+            return Err(format!("{file} has no range for {user}"));
+        }
+    }
+    Ok(())
+}
+
+fn effective_capabilities() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let hex = status.lines().find_map(|l| l.strip_prefix("CapEff:")).unwrap_or("0");
+    u64::from_str_radix(hex.trim(), 16).unwrap_or(0)
+}
