@@ -2,3 +2,19 @@
 //!
 //! Pure: text in, values out. Invariant: every value knows its place in the text, and nothing is expanded or
 //! resolved here that depends on a base image.
+
+pub mod ast;
+pub mod diagnose;
+pub mod directive;
+pub mod expand;
+mod flags;
+mod health;
+pub mod heredoc;
+mod instruction;
+pub mod lexer;
+mod parse;
+mod pattern;
+pub mod source;
+
+pub use parse::{KEYWORDS, parse, parse_trigger};
+pub use source::{Place, Source};
