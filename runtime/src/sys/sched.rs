@@ -1,0 +1,45 @@
+//! Scheduling policy, I/O priority, processors.
+
+use std::io;
+
+use super::check;
+
+/// struct sched_attr of linux/sched/types.h, first version.
+#[repr(C)]
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Attr {
+    pub size: u32,
+    pub policy: u32,
+    pub flags: u64,
+    pub nice: i32,
+    pub priority: u32,
+    pub runtime: u64,
+    pub deadline: u64,
+    pub period: u64,
+}
+
+/// Sets the caller's policy with all its numbers.
+pub fn set_attr(attr: Attr) -> io::Result<()> {
+    let attr = Attr { size: size(), ..attr };
+    // SAFETY: the kernel reads `size` bytes of `attr`, which is its own size.
+    check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) }).map(drop)
+}
+
+const fn size() -> u32 {
+    48
+}
+const _: () = assert!(size_of::<Attr>() == 48);
+
+/// Sets the caller's I/O priority: class and level in one number.
+pub fn set_io_priority(value: i32) -> io::Result<()> {
+    const IOPRIO_WHO_PROCESS: i32 = 1;
+    // SAFETY: three integers.
+    check(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, value) }).map(drop)
+}
+
+/// Lets a process run on these processors only; 0 is the caller. The kernel leaves out the ones that its cpuset has not.
+pub fn set_affinity(pid: i32, mask: &[u64]) -> io::Result<()> {
+    // SAFETY: the kernel reads `size_of_val(mask)` bytes.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setaffinity, pid, size_of_val(mask), mask.as_ptr()) };
+    check(result).map(drop)
+}
