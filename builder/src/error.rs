@@ -51,6 +51,13 @@ impl Error {
         self
     }
 
+    /// Says at what larger deed it happened: `doing` comes before the message.
+    #[must_use]
+    pub fn during(mut self, doing: &str) -> Self {
+        self.doing = format!("{doing}: {}", self.doing);
+        self
+    }
+
     /// Adds the lines of the input that the message is about, with a caret; printed below the message.
     #[must_use]
     pub fn excerpt(mut self, lines: impl Into<String>) -> Self {
