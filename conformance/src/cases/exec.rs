@@ -1,0 +1,180 @@
+//! exec: another process in a running container.
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+
+use crate::case::{BOUND, Case, Ctx};
+use crate::needs::Need;
+use crate::process::Ended;
+
+pub(crate) const CASES: &[Case] = &[
+    Case { name: "exec/output-and-exit-code", source: "runc exec", needs: &[], run: output_and_code },
+    Case { name: "exec/shares-the-namespaces", source: "runc exec", needs: &[], run: shares_namespaces },
+    Case { name: "exec/cwd-env-user", source: "runc exec --cwd --env --user", needs: &[Need::Root], run: cwd_env_user },
+    Case { name: "exec/process-file", source: "runc exec --process", needs: &[], run: process_file },
+    Case {
+        name: "exec/capabilities-of-the-container",
+        source: "runc exec; CVE-2022-24769: inheritable and ambient sets stay empty",
+        needs: &[],
+        run: capabilities,
+    },
+    Case { name: "exec/only-stdio-is-open", source: "CVE-2016-9962, CVE-2024-21626", needs: &[], run: only_stdio },
+    Case { name: "exec/missing-program", source: "runc exec: 255; podman and Docker read the text", needs: &[], run: missing_program },
+    Case { name: "exec/into-a-stopped-container", source: "runc exec", needs: &[], run: stopped },
+    Case { name: "exec/into-a-created-container", source: "runc exec: works; facts/runtime-compat", needs: &[], run: created },
+    Case { name: "exec/detached-with-pid-file", source: "runc exec --detach --pid-file", needs: &[], run: detached },
+    Case { name: "exec/stdin-is-passed", source: "runc exec", needs: &[], run: stdin },
+    Case {
+        name: "exec/additional-gids",
+        source: "runc exec --additional-gids",
+        needs: &[Need::Root],
+        run: additional_gids,
+    },
+    Case {
+        name: "exec/a-strict-user",
+        source: "facts/security: uid parsing never overflows to 0",
+        needs: &[],
+        run: strict_user,
+    },
+];
+
+fn exec(ctx: &Ctx, id: &str, flags: &[&str], words: &[&str]) -> Result<Ended> {
+    let mut args = vec!["exec"];
+    args.extend(flags);
+    args.push(id);
+    args.extend(words);
+    ctx.rt(&args)
+}
+
+fn show(ended: Ended) -> Result<Value> {
+    Ok(serde_json::from_str(&ended.success()?.out)?)
+}
+
+fn output_and_code(ctx: &Ctx) -> Result<()> {
+    let id = ctx.waiting("c")?;
+    exec(ctx, &id, &[], &["/probe", "print", "hello", ",", "err", "there", ",", "exit", "9"])?
+        .code(9)?
+        .out("hello\n")?
+        .says("there")?;
+    Ok(())
+}
+
+fn shares_namespaces(ctx: &Ctx) -> Result<()> {
+    let id = ctx.waiting("c")?;
+    let seen = show(exec(ctx, &id, &[], &["/probe", "show"])?)?;
+    ensure!(seen["pid"] != 1, "pid 1");
+    ensure!(seen["hostname"] == "probe", "hostname: {}", seen["hostname"]);
+    let pid = ctx.pid(&id)?;
+    for name in ["pid", "net", "ipc", "uts", "mnt"] {
+        let of_init = std::fs::read_link(format!("/proc/{pid}/ns/{name}"))?;
+        ensure!(seen["namespaces"][name] == json!(of_init), "{name}: {} instead of {}", seen["namespaces"][name], of_init.display());
+    }
+    Ok(())
+}
+
+fn cwd_env_user(ctx: &Ctx) -> Result<()> {
+    let id = ctx.waiting("c")?;
+    let flags = ["--cwd", "/tmp", "--env", "A=one", "-e", "B=two words", "--user", "1000:1001"];
+    let seen = show(exec(ctx, &id, &flags, &["probe", "show"])?)?;
+    ensure!(seen["cwd"] == "/tmp", "cwd: {}", seen["cwd"]);
+    ensure!(seen["env"]["A"] == "one" && seen["env"]["B"] == "two words" && seen["env"]["PATH"] == "/bin", "env: {}", seen["env"]);
+    ensure!(seen["uid"] == json!([1000, 1000]) && seen["gid"] == json!([1001, 1001]), "{} {}", seen["uid"], seen["gid"]);
+    Ok(())
+}
+
+fn process_file(ctx: &Ctx) -> Result<()> {
+    let id = ctx.waiting("c")?;
+    let process = json!({
+        "terminal": false, "user": {"uid": 0, "gid": 0}, "args": ["/probe", "show"], "env": ["ONLY=this"], "cwd": "/tmp",
+        "capabilities": {"bounding": ["CAP_KILL"], "effective": ["CAP_KILL"], "permitted": ["CAP_KILL"]},
+        "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 77, "hard": 88}], "noNewPrivileges": true,
+    });
+    let file = ctx.path("process.json");
+    std::fs::write(&file, process.to_string())?;
+    let seen = show(ctx.rt(&["exec", "--process", &file.to_string_lossy(), &id])?)?;
+    ensure!(seen["env"]["ONLY"] == "this" && seen["cwd"] == "/tmp", "{} {}", seen["env"], seen["cwd"]);
+    ensure!(seen["status"]["CapEff"] == "0000000000000020", "CapEff: {}", seen["status"]["CapEff"]);
+    ensure!(seen["limits"]["Max open files"] == json!(["77", "88"]), "{}", seen["limits"]["Max open files"]);
+    Ok(())
+}
+
+fn capabilities(ctx: &Ctx) -> Result<()> {
+    let id = ctx.waiting("c")?;
+    let seen = show(exec(ctx, &id, &[], &["/probe", "show"])?)?;
+    let (all, none) = ("0000000020000420", "0000000000000000");
+    for (set, expected) in [("CapBnd", all), ("CapEff", all), ("CapPrm", all), ("CapInh", none), ("CapAmb", none)] {
+        ensure!(seen["status"][set] == expected, "{set}: {} instead of {expected}", seen["status"][set]);
+    }
+    ensure!(seen["status"]["NoNewPrivs"] == "1", "NoNewPrivs: {}", seen["status"]["NoNewPrivs"]);
+    Ok(())
+}
+
+fn only_stdio(ctx: &Ctx) -> Result<()> {
+    let id = ctx.waiting("c")?;
+    let seen = show(exec(ctx, &id, &[], &["/probe", "show"])?)?;
+    let open: Vec<&String> = seen["descriptors"].as_object().into_iter().flat_map(|d| d.keys()).collect();
+    ensure!(open == ["0", "1", "2"], "descriptors: {}", seen["descriptors"]);
+    Ok(())
+}
+
+fn missing_program(ctx: &Ctx) -> Result<()> {
+    let id = ctx.waiting("c")?;
+    exec(ctx, &id, &[], &["nosuch"])?.code(255)?.says("exec: \"nosuch\": executable file not found in $PATH")?;
+    exec(ctx, &id, &[], &["/no/such"])?.code(255)?.says("no such file or directory")?;
+    exec(ctx, &id, &[], &["/tmp"])?.code(255)?.says("permission denied")?;
+    Ok(())
+}
+
+fn stopped(ctx: &Ctx) -> Result<()> {
+    let id = ctx.waiting("c")?;
+    ctx.rt(&["kill", &id, "KILL"])?.success()?;
+    ctx.until_status(&id, "stopped")?;
+    exec(ctx, &id, &[], &["/probe", "exit", "0"])?.failure()?;
+    Ok(())
+}
+
+fn created(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&["exit", "0"])?;
+    let id = ctx.id("c");
+    ctx.rt(&["create", "--bundle", bundle.path()?, &id])?.success()?;
+    exec(ctx, &id, &[], &["/probe", "print", "early"])?.success()?.out("early\n")?;
+    ensure!(ctx.state(&id)?["status"] == "created", "no longer created");
+    Ok(())
+}
+
+fn detached(ctx: &Ctx) -> Result<()> {
+    let id = ctx.waiting("c")?;
+    let file = ctx.path("pid");
+    let file_text = file.to_string_lossy();
+    exec(ctx, &id, &["--detach", "--pid-file", &file_text], &["/probe", "stop"])?.success()?;
+    let pid: u32 = std::fs::read_to_string(&file)?.trim().parse()?;
+    crate::process::until("the program runs", BOUND, || {
+        Ok(std::fs::read_to_string(format!("/proc/{pid}/cmdline"))?.starts_with("/probe\0stop"))
+    })?;
+    Ok(())
+}
+
+fn stdin(ctx: &Ctx) -> Result<()> {
+    let id = ctx.waiting("c")?;
+    let ended = crate::process::run_with_input(ctx.runtime().args(["exec", &id, "/probe", "stdin"]), "a line\n", BOUND)?;
+    ended.success()?.out("stdin: \"a line\\n\"\n")?;
+    Ok(())
+}
+
+fn additional_gids(ctx: &Ctx) -> Result<()> {
+    let id = ctx.waiting("c")?;
+    let seen = show(exec(ctx, &id, &["--additional-gids", "100", "-g", "65"], &["/probe", "show"])?)?;
+    let mut groups = seen["groups"].as_array().cloned().unwrap_or_default();
+    groups.sort_by_key(Value::as_u64);
+    ensure!(groups == [json!(65), json!(100)], "groups: {groups:?}");
+    Ok(())
+}
+
+fn strict_user(ctx: &Ctx) -> Result<()> {
+    let id = ctx.waiting("c")?;
+    for user in ["4294967296", "4294967295", "-1", "0:4294967296", "99999999999999999999", "1x"] {
+        let ended = exec(ctx, &id, &["--user", user], &["/probe", "show"])?;
+        ensure!(ended.code != 0, "{}", ended.unexpected(&format!("--user {user} was accepted")));
+    }
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! One case in one process of its own: it adopts whatever the case leaves, ends it, and says what was left.
+//!
+//! Invariant: when a worker has ended, no process, mount, cgroup or file of its case is left.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use crate::case::{Case, Ctx, NotRun, Outcome};
+use crate::needs::Host;
+use crate::process;
+use crate::subject::Subject;
+
+/// What the parent tells a worker.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Job {
+    pub(crate) case: String,
+    pub(crate) subject: Subject,
+    pub(crate) binaries: PathBuf,
+    pub(crate) dir: PathBuf,
+    pub(crate) tag: String,
+}
+
+/// Does the job and gives its outcome; runs in the worker process.
+pub(crate) fn work(job: Job) -> Result<Outcome> {
+    // The parent blocked these for its own waiting; the runtimes must see a program's usual mask.
+    nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    nix::sys::prctl::set_pdeathsig(Some(Signal::SIGKILL))?;
+    nix::sys::prctl::set_child_subreaper(true)?;
+    let case = crate::find_case(&job.case).with_context(|| format!("find the case {}", job.case))?;
+    let host = Host::measure();
+    if let Some(reason) = case.needs.iter().find_map(|need| host.lacks(*need)) {
+        return Ok(Outcome::NotRun(reason));
+    }
+    let ctx = Ctx { subject: job.subject, host, dir: job.dir, binaries: job.binaries, tag: job.tag };
+    let outcome = carry_out(case, &ctx);
+    let left = clean(&ctx);
+    Ok(match outcome {
+        Outcome::Passed if !left.is_empty() => Outcome::Failed(format!("left behind: {}", left.join(", "))),
+        other => other,
+    })
+}
+
+fn carry_out(case: &Case, ctx: &Ctx) -> Outcome {
+    match (case.run)(ctx) {
+        Ok(()) => Outcome::Passed,
+        Err(error) => match error.downcast_ref::<NotRun>() {
+            Some(NotRun(reason)) => Outcome::NotRun(reason.clone()),
+            None => Outcome::Failed(format!("{error:#}")),
+        },
+    }
+}
+
+/// Deletes the containers, ends the processes, and lists what is left after that.
+fn clean(ctx: &Ctx) -> Vec<String> {
+    let mut left = Vec::new();
+    for entry in std::fs::read_dir(ctx.state_root()).into_iter().flatten().flatten() {
+        let id = entry.file_name().to_string_lossy().into_owned();
+        // A runtime that cannot delete is found by what is left, below.
+        let _ended = ctx.rt(&["delete", "--force", &id]);
+    }
+    reap();
+    left.extend(descendants(std::process::id()).iter().filter_map(|pid| describe(*pid)));
+    kill_descendants(std::process::id());
+    left.extend(mounts_below(&ctx.dir));
+    left.extend(cgroups_of(&ctx.tag));
+    left
+}
+
+/// Takes the exit of every child that has ended: their parents are gone, and this process adopted them.
+fn reap() {
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    while let Ok(status) = waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
+        if status == WaitStatus::StillAlive {
+            break;
+        }
+    }
+}
+
+/// Every process below `pid`, children first come first.
+fn descendants(pid: u32) -> Vec<u32> {
+    let mut found = vec![pid];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        next += 1;
+        for task in std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten() {
+            let text = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            found.extend(text.split_whitespace().filter_map(|word| word.parse::<u32>().ok()));
+        }
+    }
+    found.split_off(1)
+}
+
+fn describe(pid: u32) -> Option<String> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+    let words = text.split('\0').filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" ");
+    (!words.is_empty()).then(|| format!("process {pid} ({words})"))
+}
+
+/// Ends everything below `pid`, in rounds, because the killed leave orphans that are adopted.
+pub(crate) fn kill_descendants(pid: u32) {
+    for _round in 0..20 {
+        let found = descendants(pid);
+        if found.is_empty() {
+            return;
+        }
+        for child in found {
+            // Already ended is fine.
+            let _sent = nix::sys::signal::kill(Pid::from_raw(child.cast_signed()), Signal::SIGKILL);
+        }
+        reap();
+        let nothing: &mut [nix::poll::PollFd<'_>] = &mut [];
+        nix::poll::poll(nothing, nix::poll::PollTimeout::from(10_u8)).ok();
+        reap();
+    }
+}
+
+fn mounts_below(dir: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let points = text.lines().filter_map(|line| line.split(' ').nth(4)).filter(|at| Path::new(at).starts_with(dir));
+    let found: Vec<String> = points.map(str::to_owned).collect();
+    for point in found.iter().rev() {
+        let _gone = nix::mount::umount2(point.as_str(), nix::mount::MntFlags::MNT_DETACH);
+    }
+    found.into_iter().map(|at| format!("mount on {at}")).collect()
+}
+
+/// cgroups whose name holds `tag`, in every hierarchy, near its top; removes them.
+fn cgroups_of(tag: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut search = vec![(PathBuf::from("/sys/fs/cgroup"), 0)];
+    while let Some((dir, depth)) = search.pop() {
+        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+            if !entry.file_type().is_ok_and(|t| t.is_dir()) {
+                continue;
+            }
+            let path = entry.path();
+            if entry.file_name().to_string_lossy().contains(tag) {
+                found.push(path.clone());
+            }
+            if depth < 7 {
+                search.push((path, depth + 1));
+            }
+        }
+    }
+    found.sort();
+    for dir in found.iter().rev() {
+        let _gone = process::until("the cgroup is empty", Duration::from_secs(1), || Ok(std::fs::remove_dir(dir).is_ok()));
+    }
+    found.into_iter().map(|dir| format!("cgroup {}", dir.display())).collect()
+}
