@@ -1,5 +1,7 @@
 //! What is so on this host and for this caller: measured once by `host::facts`, a plain value afterwards.
 
+use std::path::PathBuf;
+
 use super::caps::CapSet;
 
 /// Everything that a decision may depend on beside the configuration and the command line.
@@ -8,6 +10,7 @@ pub struct Facts {
     pub caller: Caller,
     pub kernel: Kernel,
     pub security: Security,
+    pub cgroups: Cgroups,
 }
 
 /// Who runs the runtime.
@@ -22,6 +25,8 @@ pub struct Caller {
     pub setgroups: Setgroups,
     /// Whether the caller's user namespace owns its network namespace: only then may it mount a sysfs.
     pub network: Ownership,
+    /// Signals that the caller ignores, bit by number minus one: init sets them back.
+    pub ignored_signals: u64,
 }
 
 impl Caller {
@@ -69,4 +74,23 @@ pub struct Kernel {
 pub struct Security {
     pub apparmor: bool,
     pub selinux: bool,
+}
+
+/// Where cgroups are mounted on this host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cgroups {
+    /// The hierarchies of v1; none on a pure v2 host.
+    pub v1: Vec<Hierarchy>,
+    /// The one of v2: all there is, or beside v1 on a hybrid host.
+    pub v2: Option<Hierarchy>,
+}
+
+/// One mounted hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hierarchy {
+    /// As /proc/self/cgroup names them (`cpu`, `name=systemd`); empty for v2.
+    pub controllers: Vec<String>,
+    pub mount: PathBuf,
+    /// The caller's own cgroup, absolute below the mount.
+    pub own: PathBuf,
 }

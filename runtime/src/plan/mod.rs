@@ -6,6 +6,7 @@
 //! inputs always give the same plan.
 
 pub mod caps;
+pub mod cgroup;
 pub mod devices;
 pub mod facts;
 pub mod hooks;
@@ -41,6 +42,8 @@ pub struct Options {
     pub keyring: Keyring,
     /// `--preserve-fds`: descriptors 3..3+n go to the container.
     pub preserve_fds: u32,
+    /// `--systemd-cgroup` or `--cgroup-manager`.
+    pub cgroups: cgroup::Manager,
 }
 
 /// The session keyring of the container's first process.
@@ -79,6 +82,7 @@ pub struct Plan {
     pub mounts: Vec<mounts::Mount>,
     pub devices: devices::Devices,
     pub masks: masks::Masks,
+    pub cgroup: cgroup::Cgroup,
     pub hostname: Option<String>,
     pub domainname: Option<String>,
     pub sysctls: Vec<sysctl::Sysctl>,
@@ -109,6 +113,7 @@ pub fn plan(spec: &Spec, facts: &Facts, options: &Options) -> Result<Plan, Error
     Ok(Plan {
         devices: devices::plan(linux, &mounts, &namespaces, facts)?,
         masks: masks::plan(linux)?,
+        cgroup: cgroup::plan(spec, facts, options)?,
         hostname: spec.hostname().clone().filter(|name| !name.is_empty()),
         domainname: spec.domainname().clone().filter(|name| !name.is_empty()),
         sysctls: sysctl::plan(linux, &namespaces)?,

@@ -1,0 +1,107 @@
+//! One function per rule of the specification that types cannot express; all violations are reported at once.
+
+use oci_spec::runtime::{LinuxNamespaceType as Type, Spec};
+
+use crate::error::{Error, Kind};
+
+/// What is wrong, and where (JSON pointer).
+type Violations = Vec<(String, String)>;
+
+const RULES: [fn(&Spec, &mut Violations); 6] = [version, root, process, hostname, rlimits, annotations];
+
+/// Every rule, in order.
+pub fn check(spec: &Spec) -> Result<(), Error> {
+    let mut found = Violations::new();
+    for rule in RULES {
+        rule(spec, &mut found);
+    }
+    match found.is_empty() {
+        true => Ok(()),
+        false => {
+            let lines: Vec<String> = found.iter().map(|(place, what)| format!("{place}: {what}")).collect();
+            Err(Error::new(Kind::Invalid, format!("config.json: {}", lines.join("; "))))
+        }
+    }
+}
+
+fn add(found: &mut Violations, place: &str, what: impl Into<String>) {
+    found.push((place.to_owned(), what.into()));
+}
+
+/// Every 1.x is understood: later minor versions only add members.
+fn version(spec: &Spec, found: &mut Violations) {
+    let version = spec.version();
+    let mut parts = version.splitn(3, '.');
+    let is_number = |part: Option<&str>| part.is_some_and(|part| part.parse::<u32>().is_ok());
+    let major = parts.next();
+    match (major, is_number(parts.next()), parts.next().is_some_and(|rest| !rest.is_empty())) {
+        (Some(""), ..) => add(found, "/ociVersion", "is missing"),
+        (Some("1"), true, true) => {}
+        (major, true, true) if is_number(major) => {
+            add(found, "/ociVersion", format!("{version} is not supported, 1.x is"));
+        }
+        _ => add(found, "/ociVersion", format!("{version:?} is no semantic version")),
+    }
+}
+
+fn root(spec: &Spec, found: &mut Violations) {
+    match spec.root() {
+        None => add(found, "/root", "is missing"),
+        Some(root) if root.path().as_os_str().is_empty() => add(found, "/root/path", "must not be empty"),
+        Some(_) => {}
+    }
+    if spec.linux().is_none() {
+        add(found, "/linux", "is missing");
+    }
+}
+
+fn process(spec: &Spec, found: &mut Violations) {
+    let Some(process) = spec.process() else { return add(found, "/process", "is missing") };
+    if !process.cwd().is_absolute() {
+        add(found, "/process/cwd", "Cwd must be an absolute path");
+    }
+    if process.args().as_deref().unwrap_or_default().is_empty() {
+        add(found, "/process/args", "args must not be empty");
+    }
+    let strings = process.args().iter().chain(process.env()).flatten();
+    if strings.into_iter().any(|text| text.contains('\0')) {
+        add(found, "/process", "a string contains a NUL character");
+    }
+    if process.user().uid() == u32::MAX || process.user().gid() == u32::MAX {
+        add(found, "/process/user", "4294967295 is not an id");
+    }
+}
+
+fn hostname(spec: &Spec, found: &mut Violations) {
+    let has_uts = spec.linux().as_ref().is_some_and(|linux| {
+        linux.namespaces().iter().flatten().any(|namespace| namespace.typ() == Type::Uts)
+    });
+    for (name, place) in [(spec.hostname(), "/hostname"), (spec.domainname(), "/domainname")] {
+        let Some(name) = name.as_ref().filter(|name| !name.is_empty()) else { continue };
+        if !has_uts {
+            add(found, place, "unable to set hostname without a private UTS namespace");
+        }
+        if name.len() > 64 || name.contains('\0') {
+            add(found, place, "must be at most 64 bytes, without NUL");
+        }
+    }
+}
+
+fn rlimits(spec: &Spec, found: &mut Violations) {
+    let limits = spec.process().as_ref().and_then(|process| process.rlimits().as_deref()).unwrap_or_default();
+    for (at, limit) in limits.iter().enumerate() {
+        let place = format!("/process/rlimits/{at}");
+        if limits.iter().take(at).any(|earlier| earlier.typ() == limit.typ()) {
+            add(found, &place, format!("{} is listed twice", limit.typ()));
+        }
+        if limit.soft() > limit.hard() {
+            add(found, &place, format!("the soft limit of {} is above the hard one", limit.typ()));
+        }
+    }
+}
+
+fn annotations(spec: &Spec, found: &mut Violations) {
+    if spec.annotations().iter().flatten().any(|(key, _)| key.is_empty()) {
+        add(found, "/annotations", "a key is empty");
+    }
+}

@@ -1,0 +1,74 @@
+//! The bundle: a directory with a `config.json`, read once and checked before anything is done with it.
+//!
+//! Invariant: whatever leaves this room has been parsed completely; a wrong type, an overflow or a missing member never
+//! becomes a default.
+
+mod check;
+mod parse;
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{Process, Spec};
+
+use crate::error::{Error, Kind};
+
+pub use check::check;
+
+/// A bundle and its configuration.
+#[derive(Debug)]
+pub struct Bundle {
+    /// The directory, absolute.
+    pub dir: PathBuf,
+    pub spec: Spec,
+    /// The configuration as it stands in the file: it is recorded, so that `exec` sees what `create` saw.
+    pub text: String,
+    /// What was left out, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// The largest configuration that is read: an engine's are some 20 KiB, and a special file never ends.
+const MOST: u64 = 64 << 20;
+
+/// Reads and checks the bundle in `dir`.
+pub fn open(dir: &Path) -> Result<Bundle, Error> {
+    let dir = std::path::absolute(dir)
+        .map_err(|source| Error::system(format!("find bundle {}", dir.display()), source))?;
+    let text = read(&dir.join("config.json"))?;
+    let mut warnings = Vec::new();
+    let spec = parse::spec(&text, &mut warnings)?;
+    check(&spec)?;
+    Ok(Bundle { dir, spec, text, warnings })
+}
+
+/// The configuration out of a text that was checked when it was recorded.
+pub fn recorded(text: &str) -> Result<Spec, Error> {
+    parse::spec(text, &mut Vec::new())
+}
+
+/// The process of `exec --process`.
+pub fn process(file: &Path, warnings: &mut Vec<String>) -> Result<Process, Error> {
+    let text = read_file(file).map_err(|source| Error::system(format!("read {}", file.display()), source))?;
+    parse::process(&text, &file.display().to_string(), warnings)
+}
+
+/// Reads a configuration; a missing one is told in runc's words.
+fn read(file: &Path) -> Result<String, Error> {
+    read_file(file).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::new(Kind::Invalid, "JSON specification file config.json not found")
+                .hint(format!("no {}", file.display()))
+        }
+        _ => Error::system(format!("read {}", file.display()), source),
+    })
+}
+
+fn read_file(file: &Path) -> std::io::Result<String> {
+    use std::io::Read;
+    use std::os::unix::fs::OpenOptionsExt;
+    // Not to hang on a FIFO; reading one that nobody writes to ends at once.
+    let opened = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(file)?;
+    let size = opened.metadata()?.len();
+    let mut text = String::with_capacity(usize::try_from(size.min(MOST)).unwrap_or(0) + 1);
+    opened.take(MOST).read_to_string(&mut text)?;
+    Ok(text)
+}

@@ -1,0 +1,90 @@
+//! Bytes -> typed configuration. An error names the place twice: as JSON pointer, and as line and column.
+
+use oci_spec::runtime::{Process, Spec};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::error::{Error, Kind};
+
+/// Parses a configuration.
+pub(super) fn spec(text: &str, warnings: &mut Vec<String>) -> Result<Spec, Error> {
+    typed(text, "config.json", warnings, |value, warnings| {
+        if let Some(process) = value.get_mut("process") {
+            leave_out_unknown(process, warnings);
+        }
+    })
+}
+
+/// Parses a process alone.
+pub(super) fn process(text: &str, file: &str, warnings: &mut Vec<String>) -> Result<Process, Error> {
+    typed(text, file, warnings, leave_out_unknown)
+}
+
+/// Straight into the type; only what does not fit is read again, with a finger on the place.
+fn typed<T: DeserializeOwned>(
+    text: &str,
+    file: &str,
+    warnings: &mut Vec<String>,
+    mend: fn(&mut Value, &mut Vec<String>),
+) -> Result<T, Error> {
+    if let Ok(value) = serde_json::from_str(text) {
+        return Ok(value);
+    }
+    let first = match explain::<T>(text, file) {
+        Ok(value) => return Ok(value),
+        Err(error) => error,
+    };
+    let Ok(mut value) = serde_json::from_str::<Value>(text) else { return Err(first) };
+    let mut found = Vec::new();
+    mend(&mut value, &mut found);
+    if found.is_empty() {
+        return Err(first);
+    }
+    warnings.append(&mut found);
+    let mended = serde_path_to_error::deserialize(value);
+    mended.map_err(|e| at(file, &pointer(e.path()), &e.inner().to_string()))
+}
+
+fn explain<T: DeserializeOwned>(text: &str, file: &str) -> Result<T, Error> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(&mut reader)
+        .map_err(|e| at(file, &pointer(e.path()), &e.inner().to_string()))?;
+    reader.end().map_err(|e| at(file, "", &e.to_string()))?;
+    Ok(value)
+}
+
+fn at(file: &str, pointer: &str, reason: &str) -> Error {
+    let place = if pointer.is_empty() { "/" } else { pointer };
+    Error::new(Kind::Invalid, format!("{file}: {place}: {reason}"))
+}
+
+/// RFC 6901.
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    path.iter().fold(String::new(), |text, segment| match segment {
+        Segment::Seq { index } => format!("{text}/{index}"),
+        Segment::Map { key } => format!("{text}/{}", key.replace('~', "~0").replace('/', "~1")),
+        Segment::Enum { variant } => format!("{text}/{variant}"),
+        Segment::Unknown => text,
+    })
+}
+
+/// Capabilities of a newer kernel than this program knows: runc warns and goes on.
+fn leave_out_unknown(process: &mut Value, warnings: &mut Vec<String>) {
+    let Some(sets) = process.get_mut("capabilities").and_then(Value::as_object_mut) else { return };
+    let mut unknown: Vec<String> = Vec::new();
+    for names in sets.values_mut().filter_map(Value::as_array_mut) {
+        names.retain(|name| {
+            let known = serde_json::from_value::<oci_spec::runtime::Capability>(name.clone()).is_ok();
+            if let (false, Some(name)) = (known, name.as_str()) {
+                unknown.push(name.to_owned());
+            }
+            known || !name.is_string()
+        });
+    }
+    unknown.sort();
+    unknown.dedup();
+    if !unknown.is_empty() {
+        warnings.push(format!("ignoring unknown or unavailable capabilities: [{}]", unknown.join(" ")));
+    }
+}

@@ -1,0 +1,54 @@
+//! Removes a cgroup that nobody is in any more.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::freeze::wait;
+use crate::error::Error;
+use crate::state;
+
+/// How long the last process may take to leave.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Every directory, with what was made below it. One that is gone already is no error.
+pub fn destroy(record: &state::Cgroup) -> Result<(), Error> {
+    let mut first = Ok(());
+    for dir in &record.dirs {
+        first = first.and(remove_tree(&dir.path));
+    }
+    first
+}
+
+/// Children first: `rmdir` is the only thing that takes a cgroup away.
+pub(super) fn remove_tree(dir: &Path) -> Result<(), Error> {
+    match std::fs::remove_dir(dir) {
+        Ok(()) => return Ok(()),
+        Err(source) if source.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(_) => {}
+    }
+    for child in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if child.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_tree(&child.path())?;
+        }
+    }
+    remove(dir)
+}
+
+/// A process that has just ended holds its cgroup a little longer than its pid.
+fn remove(dir: &Path) -> Result<(), Error> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match std::fs::remove_dir(dir) {
+            Ok(()) => return Ok(()),
+            Err(source) if source.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(source) if source.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline => {
+                // On v2 the kernel tells when the last one has left; v1 has nothing to wait for.
+                if wait(dir, "populated 0").is_err() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+            Err(source) => return Err(Error::system(format!("remove cgroup {}", dir.display()), source)),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Which devices may be used: files on v1, an eBPF program on v2.
+
+use std::path::Path;
+
+use super::{file, make};
+use crate::error::Error;
+use crate::plan::Need;
+use crate::plan::cgroup::bpf;
+use crate::plan::cgroup::devices::{Devices, Rule};
+use crate::state;
+use crate::sys;
+
+/// Puts the rules in force, instead of those that were.
+pub(super) fn apply(devices: &Devices, record: &state::Cgroup) -> Result<(), Error> {
+    let v1 = record.dirs.iter().find(|dir| dir.controllers.iter().any(|own| own == "devices"));
+    let v2 = record.dirs.iter().find(|dir| dir.version == 2);
+    let done = match (v1, v2) {
+        (Some(dir), _) => write_rules(&dir.path, &devices.rules),
+        (None, Some(dir)) => attach_program(&dir.path, &devices.rules),
+        (None, None) => Ok(()),
+    };
+    match devices.enforce {
+        Need::Required => done,
+        Need::BestEffort => Ok(()),
+    }
+}
+
+/// First everything is taken, then given rule by rule. A rule about everything sets the state anew by itself.
+fn write_rules(dir: &Path, rules: &[Rule]) -> Result<(), Error> {
+    file::write(dir, "devices.deny", "a")?;
+    for rule in rules {
+        let name = if rule.allow { "devices.allow" } else { "devices.deny" };
+        file::write(dir, name, &rule.to_string())?;
+    }
+    Ok(())
+}
+
+/// The new program first, so that there is no moment without one; then those before it go.
+fn attach_program(dir: &Path, rules: &[Rule]) -> Result<(), Error> {
+    let wrong = |source| Error::system(format!("set the device rules of {}", dir.display()), source);
+    let program: Vec<u64> = bpf::program(rules).iter().map(bpf::Instruction::encode).collect();
+    let cgroup = make::handle(dir)?;
+    let before = sys::bpf::attached(&cgroup).map_err(wrong)?;
+    let program = sys::bpf::load(&program).map_err(wrong)?;
+    sys::bpf::attach(&cgroup, &program).map_err(wrong)?;
+    for old in before {
+        sys::bpf::detach(&cgroup, old).map_err(wrong)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! Makes the directories of a plan, with their limits.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::{Made, device_filter, dir, file, freeze, limit, procs};
+use crate::error::{Error, Kind};
+use crate::plan::Need;
+use crate::plan::cgroup::{Cgroup, Manager, Place, Version};
+use crate::state;
+
+/// Directories first, limits before anybody is inside: nothing ever runs without them.
+pub fn make(plan: &Cgroup) -> Result<Made, Error> {
+    if plan.manager == Manager::Systemd {
+        let text = "use the systemd cgroup manager: it is not supported by this version";
+        return Err(Error::new(Kind::Unsupported, text));
+    }
+    let mut made = Made { record: state::Cgroup::default(), into: None, created: Vec::new() };
+    let result = fill(plan, &mut made);
+    match result {
+        Ok(()) => Ok(made),
+        Err(error) => {
+            made.undo();
+            Err(error)
+        }
+    }
+}
+
+fn fill(plan: &Cgroup, made: &mut Made) -> Result<(), Error> {
+    for place in &plan.places {
+        match directory(place, &mut made.created) {
+            Ok(()) => {}
+            Err(error) if plan.need == Need::BestEffort && is_refusal(&error) => continue,
+            Err(error) => return Err(error),
+        }
+        if place.version == Version::V2 {
+            made.into = Some(handle(&place.dir())?);
+        }
+        made.record.dirs.push(dir(place));
+    }
+    if made.record.dirs.is_empty() {
+        return Ok(());
+    }
+    made.record.driver = state::Driver::Cgroupfs;
+    limit(&plan.settings, &made.record)?;
+    device_filter::apply(&plan.devices, &made.record)
+}
+
+/// Not ours to make: a caller without delegation, or a tree that is mounted read-only.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.errno(), Some(libc::EACCES | libc::EPERM | libc::EROFS))
+}
+
+/// Names the directory for the clone.
+pub(super) fn handle(path: &Path) -> Result<File, Error> {
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path);
+    opened.map_err(|source| Error::system(format!("open cgroup {}", path.display()), source))
+}
+
+fn directory(place: &Place, created: &mut Vec<PathBuf>) -> Result<(), Error> {
+    let path = place.dir();
+    match make_dir(&path) {
+        Ok(true) => created.push(path.clone()),
+        Ok(false) => return refuse_in_use(place),
+        Err(error) if error.errno() == Some(libc::ENOENT) => {
+            for ancestor in ancestors(place) {
+                make_dir(&ancestor)?;
+                prepare(place, &ancestor);
+            }
+            make_dir(&path)?;
+            created.push(path.clone());
+        }
+        Err(error) => return Err(error),
+    }
+    prepare(place, &path);
+    enable_controllers(place);
+    Ok(())
+}
+
+/// From the mount down to the parent, the mount itself left out.
+fn ancestors(place: &Place) -> Vec<PathBuf> {
+    let mut all: Vec<PathBuf> = place.path.ancestors().skip(1).map(|path| place.mount.join(path)).collect();
+    all.pop();
+    all.reverse();
+    all
+}
+
+/// Whether it is new.
+fn make_dir(path: &Path) -> Result<bool, Error> {
+    match DirBuilder::new().mode(0o755).create(path) {
+        Ok(()) => Ok(true),
+        Err(source) if source.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(source) => Err(Error::system(format!("create cgroup {}", path.display()), source)),
+    }
+}
+
+/// Joining a frozen cgroup would hang unkillably, and one with processes would share its limits and its end with them.
+fn refuse_in_use(place: &Place) -> Result<(), Error> {
+    let record = state::Cgroup { driver: state::Driver::Cgroupfs, dirs: vec![dir(place)] };
+    let count = procs(&record)?.len();
+    if count > 0 {
+        let text = format!("container's cgroup is not empty: {count} process(es) found");
+        return Err(Error::new(Kind::Invalid, text).hint(place.dir().display().to_string()));
+    }
+    match freeze::is_frozen(&record)? {
+        true => {
+            let text = "container's cgroup unexpectedly frozen";
+            Err(Error::new(Kind::Invalid, text).hint(place.dir().display().to_string()))
+        }
+        false => {
+            prepare(place, &place.dir());
+            enable_controllers(place);
+            Ok(())
+        }
+    }
+}
+
+/// A new cpuset of v1 has neither processors nor memory, and nothing could enter it.
+fn prepare(place: &Place, path: &Path) {
+    if !place.has("cpuset") {
+        return;
+    }
+    let Some(parent) = path.parent() else { return };
+    for name in ["cpuset.cpus", "cpuset.mems"] {
+        if let (Ok(own), Ok(above)) = (file::read(path, name), file::read(parent, name)) {
+            if own.is_empty() {
+                // Where this fails, entering fails and says why.
+                drop(file::write(path, name, &above));
+            }
+        }
+    }
+}
+
+/// On v2 a controller exists below only where each directory above passes it on. One that cannot be passed on (a directory
+/// with processes in it) is missed when a limit needs it, and not before.
+fn enable_controllers(place: &Place) {
+    if place.version != Version::V2 {
+        return;
+    }
+    let Some(parent) = place.dir().parent().map(Path::to_owned) else { return };
+    let wanted = file::read(&place.mount, "cgroup.controllers").unwrap_or_default();
+    let enabled = file::read(&parent, "cgroup.subtree_control").unwrap_or_default();
+    let is_on = |name: &str| enabled.split(' ').any(|on| on == name);
+    let missing: Vec<&str> = wanted.split(' ').filter(|name| !name.is_empty() && !is_on(name)).collect();
+    if missing.is_empty() {
+        return;
+    }
+    let mut levels = vec![place.mount.clone()];
+    levels.extend(ancestors(place));
+    let all: Vec<String> = missing.iter().map(|name| format!("+{name}")).collect();
+    for level in levels {
+        if file::write(&level, "cgroup.subtree_control", &all.join(" ")).is_err() {
+            for one in &all {
+                drop(file::write(&level, "cgroup.subtree_control", one));
+            }
+        }
+    }
+}

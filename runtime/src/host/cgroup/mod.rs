@@ -1,0 +1,100 @@
+//! The container's cgroup: made with its limits, entered, frozen, emptied, removed.
+//!
+//! Invariant: a directory is removed only when this room made it or the record names it, and a process is never put
+//! into a cgroup that was there before with processes of others in it, or frozen.
+
+mod destroy;
+mod device_filter;
+pub mod file;
+mod freeze;
+mod limit;
+mod make;
+mod procs;
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+
+use crate::error::Error;
+use crate::plan::cgroup::{Cgroup, Manager, Place, Version};
+use crate::state;
+
+pub use destroy::destroy;
+pub use freeze::{freeze, is_frozen, thaw};
+pub use limit::limit;
+pub use make::make;
+pub use procs::{kill_all, procs};
+
+/// A cgroup that exists.
+#[derive(Debug)]
+pub struct Made {
+    record: state::Cgroup,
+    /// v2's directory, for the clone.
+    into: Option<File>,
+    /// What was made here, to be undone if creation fails: the innermost last.
+    created: Vec<PathBuf>,
+}
+
+impl Made {
+    /// Where the clone can put the new process straight away; None where there is no v2 directory of the container.
+    pub fn clone_into(&self) -> Option<BorrowedFd<'_>> {
+        self.into.as_ref().map(AsFd::as_fd)
+    }
+
+    /// After a clone into `clone_into`: enters the hierarchies of v1, if there are any.
+    pub fn attach(&self, pid: i32) -> Result<(), Error> {
+        enter(self.record.dirs.iter().filter(|dir| dir.version == 1 || self.into.is_none()), pid)
+    }
+
+    /// After a clone that put the process nowhere (a kernel or a filter without clone3).
+    pub fn attach_everywhere(&self, pid: i32) -> Result<(), Error> {
+        enter(self.record.dirs.iter(), pid)
+    }
+
+    /// For the state file.
+    pub fn record(&self) -> state::Cgroup {
+        self.record.clone()
+    }
+
+    /// Takes back what `make` made: creation has failed, and nobody is inside any more.
+    pub fn undo(&self) {
+        for dir in self.created.iter().rev() {
+            // A directory in use is one that somebody else has begun to use.
+            drop(destroy::remove_tree(dir));
+        }
+    }
+}
+
+fn enter<'a>(dirs: impl Iterator<Item = &'a state::CgroupDir>, pid: i32) -> Result<(), Error> {
+    for dir in dirs {
+        file::write(&dir.path, "cgroup.procs", &pid.to_string())?;
+    }
+    Ok(())
+}
+
+/// The cgroup of a container that exists, for another process of it.
+pub fn open(record: &state::Cgroup) -> Result<Made, Error> {
+    let v2 = record.dirs.iter().find(|dir| dir.version == 2);
+    let into = v2.map(|dir| make::handle(&dir.path)).transpose()?;
+    Ok(Made { record: record.clone(), into, created: Vec::new() })
+}
+
+/// What will be there once the plan is carried out: for the intent record.
+pub fn record(plan: &Cgroup) -> state::Cgroup {
+    match plan.manager {
+        Manager::Disabled => state::Cgroup::default(),
+        _ => state::Cgroup { driver: state::Driver::Cgroupfs, dirs: plan.places.iter().map(dir).collect() },
+    }
+}
+
+fn dir(place: &Place) -> state::CgroupDir {
+    state::CgroupDir {
+        version: match place.version {
+            Version::V1 => 1,
+            Version::V2 => 2,
+        },
+        controllers: place.controllers.clone(),
+        mount: place.mount.clone(),
+        path: place.dir(),
+    }
+}

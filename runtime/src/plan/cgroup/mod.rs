@@ -1,0 +1,68 @@
+//! Where the container's processes are counted and limited: directories, and every value that is written there.
+
+pub mod bpf;
+pub mod devices;
+pub mod place;
+pub mod setting;
+mod v1;
+mod v2;
+
+use oci_spec::runtime::{LinuxResources, Spec};
+
+use super::facts::Facts;
+use super::{Need, Options, caps};
+use crate::error::Error;
+
+pub use place::{Place, Version};
+pub use setting::{How, Setting};
+
+/// Who makes cgroups: `--systemd-cgroup`, `--cgroup-manager`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manager {
+    Cgroupfs,
+    Systemd,
+    Disabled,
+}
+
+/// The container's cgroup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cgroup {
+    pub manager: Manager,
+    /// The directories, v2 first; none when disabled.
+    pub places: Vec<Place>,
+    pub settings: Vec<Setting>,
+    pub devices: devices::Devices,
+    /// `BestEffort`: a caller who may not make cgroups and asked for no limit goes without.
+    pub need: Need,
+}
+
+/// For a new container.
+pub fn plan(spec: &Spec, facts: &Facts, options: &Options) -> Result<Cgroup, Error> {
+    let linux = spec.linux().as_ref();
+    let resources = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
+    let asked = linux.and_then(|linux| linux.cgroups_path().as_deref());
+    let places = match options.cgroups {
+        Manager::Disabled => Vec::new(),
+        _ => place::plan(asked, &options.id, &facts.cgroups)?,
+    };
+    let settings = match options.cgroups {
+        Manager::Disabled => Vec::new(),
+        _ => settings(&resources, &places)?,
+    };
+    let privileged = facts.caller.may_on_host(caps::SYS_ADMIN);
+    let need = match privileged || !settings.is_empty() {
+        true => Need::Required,
+        false => Need::BestEffort,
+    };
+    let enforce = if privileged { Need::Required } else { Need::BestEffort };
+    let devices = devices::plan(resources.devices().as_deref().unwrap_or_default(), enforce)?;
+    Ok(Cgroup { manager: options.cgroups, places, settings, devices, need })
+}
+
+/// Every value for these directories; `update` uses it alone.
+pub fn settings(resources: &LinuxResources, places: &[Place]) -> Result<Vec<Setting>, Error> {
+    match places.iter().any(|place| place.version == Version::V1) {
+        true => v1::settings(resources, places),
+        false => v2::settings(resources),
+    }
+}

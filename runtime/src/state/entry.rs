@@ -1,0 +1,135 @@
+//! One container's directory, held open.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat, renameat};
+use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use super::record::{Head, Record, VERSION};
+use super::root::open_dir;
+use super::{FIFO, STATE};
+use crate::error::{Error, Kind};
+
+/// A container's directory; the lock on it, once taken, is held until `unlock` or the end of the process.
+#[derive(Debug)]
+pub struct Entry {
+    path: PathBuf,
+    dir: File,
+}
+
+/// State beside which a new version is written.
+const NEW: &str = "state.json.new";
+const MOST: u64 = 64 << 20;
+
+impl Entry {
+    pub(super) fn open(path: PathBuf) -> Result<Self, Error> {
+        let dir = File::from(open_dir(&path)?);
+        Ok(Self { path, dir })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The open directory.
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    /// Waits until no other command creates, starts or deletes this container.
+    pub fn lock(&self) -> Result<(), Error> {
+        self.dir.lock().map_err(|source| Error::system(format!("lock {}", self.path.display()), source))
+    }
+
+    /// Lets others in. The lock belongs to the open file and would otherwise live on in a clone that kept it.
+    pub fn unlock(&self) {
+        drop(self.dir.unlock());
+    }
+
+    /// Records the container; from now on it exists for every other command. `config` is the bundle's text.
+    pub fn commit(&self, record: &Record, config: &str) -> Result<(), Error> {
+        self.write(&Head::Record(record.clone()), config)
+    }
+
+    /// A new version under another name first, so that a reader sees the old one or the new one, whole.
+    pub(super) fn write(&self, head: &Head, config: &str) -> Result<(), Error> {
+        let mut text = serde_json::to_string(head)
+            .map_err(|source| Error::system(format!("encode {STATE}"), std::io::Error::from(source)))?;
+        text.push('\n');
+        text.push_str(config);
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        let file = openat(&self.dir, NEW, flags, Mode::from_bits_truncate(0o600))
+            .map_err(|errno| self.wrong("write", errno))?;
+        let written = File::from(file).write_all(text.as_bytes());
+        written
+            .map_err(|source| Error::system(format!("write {}", self.path.join(NEW).display()), source))?;
+        renameat(&self.dir, NEW, &self.dir, STATE).map_err(|errno| self.wrong("write", errno))
+    }
+
+    /// Frees the name: the state file goes last but the directory, so that a cut-off removal can be repeated.
+    pub fn remove(&self) -> Result<(), Error> {
+        for name in [NEW, FIFO, STATE] {
+            match unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir) {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(errno) => return Err(self.wrong("remove", errno)),
+            }
+        }
+        match std::fs::remove_dir(&self.path) {
+            Err(source) if source.raw_os_error() == Some(libc::ENOTEMPTY) => {
+                // Whatever a later or foreign program left there.
+                std::fs::remove_dir_all(&self.path)
+                    .map_err(|source| Error::system(format!("remove {}", self.path.display()), source))
+            }
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::system(format!("remove {}", self.path.display()), source))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn wrong(&self, deed: &str, errno: Errno) -> Error {
+        Error::system(format!("{deed} {}", self.path.join(STATE).display()), errno)
+    }
+}
+
+/// The text of a state file; None where there is none.
+pub(super) fn read(dir: &Path) -> Result<Option<String>, Error> {
+    use std::io::Read;
+    let path = dir.join(STATE);
+    let mut text = String::new();
+    let read = File::open(&path).and_then(|file| file.take(MOST).read_to_string(&mut text));
+    match read {
+        Ok(_) => Ok(Some(text)),
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::system(format!("read {}", path.display()), source)),
+    }
+}
+
+/// Head and configuration.
+pub(super) fn split(text: &str) -> (&str, &str) {
+    text.split_once('\n').unwrap_or((text, ""))
+}
+
+/// The first line, understood.
+pub(super) fn head(dir: &Path, text: &str) -> Result<Head, Error> {
+    let path = dir.join(STATE);
+    let head: Head = serde_json::from_str(split(text).0)
+        .map_err(|source| Error::new(Kind::Invalid, format!("{}: {source}", path.display())))?;
+    let version = match &head {
+        Head::Intent(intent) => intent.version,
+        Head::Record(record) => record.version,
+    };
+    match version == VERSION {
+        true => Ok(head),
+        false => {
+            let text = format!("{}: version {version} is not known to this program", path.display());
+            Err(Error::new(Kind::Unsupported, text))
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The root directory: all containers of one caller.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+
+use super::ContainerId;
+use super::entry::{self, Entry};
+use super::record::{Head, Intent, Record};
+use crate::error::{Error, Kind};
+
+/// The directory that `--root` names.
+#[derive(Debug)]
+pub struct Root {
+    path: PathBuf,
+}
+
+/// What a directory below the root turned out to be.
+#[derive(Debug)]
+pub enum Found {
+    Container(Box<Record>),
+    /// Creation is going on, or was cut off.
+    Intent(Intent),
+    /// A state file that cannot be read.
+    Corrupt(Error),
+}
+
+impl Root {
+    /// Names the directory; it need not exist until something is written.
+    pub fn new(path: &Path) -> Result<Self, Error> {
+        let path = std::path::absolute(path)
+            .map_err(|source| Error::system(format!("find {}", path.display()), source))?;
+        Ok(Self { path })
+    }
+
+    /// A container's own directory.
+    pub fn dir(&self, id: &ContainerId) -> PathBuf {
+        self.path.join(id.as_str())
+    }
+
+    /// Takes the name: of several that try, exactly one gets the directory. It is locked until the entry is dropped.
+    pub fn intend(&self, id: &ContainerId, intent: &Intent) -> Result<Entry, Error> {
+        let path = self.dir(id);
+        match make_dir(&path) {
+            Ok(()) => {}
+            Err(Errno::ENOENT) => {
+                self.make_root().and_then(|()| make_dir(&path).map_err(|e| taken(&path, e)))?
+            }
+            Err(errno) => return Err(taken(&path, errno)),
+        }
+        let entry = Entry::open(path)?;
+        let written = entry.lock().and_then(|()| entry.write(&Head::Intent(intent.clone()), ""));
+        match written {
+            Ok(()) => Ok(entry),
+            Err(error) => {
+                // The disk is full, perhaps: the name stays free.
+                drop(entry.remove());
+                Err(error)
+            }
+        }
+    }
+
+    fn make_root(&self) -> Result<(), Error> {
+        use std::os::unix::fs::DirBuilderExt;
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(&self.path);
+        made.map_err(|source| Error::system(format!("create {}", self.path.display()), source))
+    }
+
+    /// The record of a container that exists.
+    pub fn load(&self, id: &ContainerId) -> Result<Record, Error> {
+        match self.find(id)? {
+            Found::Container(record) => Ok(*record),
+            Found::Intent(_) => Err(does_not_exist()),
+            Found::Corrupt(error) => Err(error),
+        }
+    }
+
+    /// The configuration with which the container was created.
+    pub fn config(&self, id: &ContainerId) -> Result<String, Error> {
+        let text = entry::read(&self.dir(id))?.ok_or_else(does_not_exist)?;
+        Ok(entry::split(&text).1.to_owned())
+    }
+
+    /// Whatever is there under that name.
+    pub fn find(&self, id: &ContainerId) -> Result<Found, Error> {
+        let dir = self.dir(id);
+        match entry::read(&dir) {
+            Ok(None) if dir.is_dir() => Ok(Found::Corrupt(Error::new(
+                Kind::Invalid,
+                format!("{}: state.json is missing", dir.display()),
+            ))),
+            Ok(None) => Err(does_not_exist()),
+            Ok(Some(text)) => Ok(match entry::head(&dir, &text) {
+                Ok(Head::Record(record)) => Found::Container(Box::new(record)),
+                Ok(Head::Intent(intent)) => Found::Intent(intent),
+                Err(error) => Found::Corrupt(error),
+            }),
+            Err(error) => Ok(Found::Corrupt(error)),
+        }
+    }
+
+    /// An entry of a container that exists, not locked.
+    pub fn entry(&self, id: &ContainerId) -> Result<Entry, Error> {
+        match Entry::open(self.dir(id)) {
+            Err(error) if error.errno() == Some(libc::ENOENT) => Err(does_not_exist()),
+            other => other,
+        }
+    }
+
+    /// All names below the root, in order.
+    pub fn ids(&self) -> Result<Vec<ContainerId>, Error> {
+        let wrong = |source| Error::system(format!("open {}", self.path.display()), source);
+        let mut ids = Vec::new();
+        for found in std::fs::read_dir(&self.path).map_err(wrong)? {
+            let found = found.map_err(wrong)?;
+            let is_dir = found.file_type().is_ok_and(|kind| kind.is_dir());
+            if let (true, Ok(id)) = (is_dir, ContainerId::parse(&found.file_name().to_string_lossy())) {
+                ids.push(id);
+            }
+        }
+        ids.sort();
+        Ok(ids)
+    }
+}
+
+fn make_dir(path: &Path) -> Result<(), Errno> {
+    // Not readable by others, but to be crossed: a mapped init opens its fifo below.
+    nix::unistd::mkdir(path, Mode::from_bits_truncate(0o711))
+}
+
+fn taken(path: &Path, errno: Errno) -> Error {
+    match errno {
+        Errno::EEXIST => Error::new(Kind::Invalid, "container with given ID already exists"),
+        errno => Error::system(format!("create {}", path.display()), errno),
+    }
+}
+
+/// runc's words; engines look for them.
+fn does_not_exist() -> Error {
+    Error::new(Kind::Invalid, "container does not exist")
+}
+
+/// Opens a directory as a handle.
+pub(super) fn open_dir(path: &Path) -> Result<OwnedFd, Error> {
+    open(path, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW, Mode::empty())
+        .map_err(|errno| Error::system(format!("open {}", path.display()), errno))
+}
