@@ -14,6 +14,7 @@ mod instruction;
 pub mod lexer;
 mod parse;
 mod pattern;
+pub mod rule;
 pub mod source;
 
 pub use parse::{KEYWORDS, parse, parse_trigger};

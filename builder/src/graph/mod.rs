@@ -4,12 +4,34 @@
 //! contexts, arguments) comes in through `Inputs`. Invariant: a node stands after everything that it needs, and
 //! every node of a graph is needed by its result.
 
+mod args;
+mod config;
+mod expose;
+mod git;
+mod inputs;
+mod key;
+mod lower;
+mod mounts;
 mod operation;
+mod path;
+mod run;
+mod show;
+mod stage;
+mod state;
+mod time;
+mod transfer;
 
+use crate::image::{Config, Platform};
+
+pub use args::PLATFORM_ARGS;
+pub use inputs::{BaseRequest, Entitlement, Inputs, NamedContext, Renew, Resolved, Timestamps};
+pub use key::{Taken, key};
+pub use lower::{Lowered, Lowering, lower};
 pub use operation::{
     Access, Base, Copy, Credential, DestKind, From, Git, Inline, Mount, MountKind, Network, Operation, Run,
     Security, Sharing, Source, Unpack, Workdir,
 };
+pub use show::show;
 
 /// Position of a node in its graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +44,23 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// The node whose file system is the image.
     pub result: NodeId,
+    /// The image's config: complete but for `created`, the layers of this build and its own part of the history.
+    pub config: Config,
+    /// What this build adds to the history, oldest first.
+    pub history: Vec<HistoryEntry>,
+    /// For what the image is.
+    pub platform: Platform,
+    /// Seconds since 1970 that `created` and the history get; `None`: the time of the build.
+    pub time: Option<i64>,
+}
+
+/// A line of the image's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryEntry {
+    /// The instruction.
+    pub created_by: String,
+    /// The node that made the layer; `None`, or a node without changes: the entry has no layer.
+    pub node: Option<NodeId>,
 }
 
 /// One operation and what it stands on.
@@ -39,8 +78,10 @@ pub struct Node {
     pub base: Option<NodeId>,
     /// Every node whose result it needs, `base` first, each once.
     pub inputs: Vec<NodeId>,
-    /// Where the instruction stands, counted from 1.
+    /// The line of the instruction, from 1.
     pub line: usize,
+    /// Seconds since 1970 that files written by the builder get, and the latest that a RUN's keep; `None`: any.
+    pub time: Option<i64>,
     /// Whether a kept result may stand in.
     pub cache: CacheUse,
 }

@@ -1,6 +1,7 @@
 //! What a step can be asked to do. Everything is decided here: the step carries it out.
 
 use super::NodeId;
+use crate::image::{Digest, Platform};
 
 /// One deed on a file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,12 +23,12 @@ pub enum Operation {
 pub struct Base {
     /// The full reference, as `docker.io/library/python:3.10`.
     pub reference: String,
-    /// `os/architecture[/variant]` of the chosen manifest.
-    pub platform: String,
+    /// For what it is.
+    pub platform: Platform,
     /// Digest of the platform's manifest; the store has it.
-    pub manifest: String,
+    pub manifest: Digest,
     /// Digests of the uncompressed layers, lowest first.
-    pub diff_ids: Vec<String>,
+    pub diff_ids: Vec<Digest>,
 }
 
 /// A process to run in a container of its own.

@@ -1,0 +1,106 @@
+//! A stage between two of its instructions.
+
+use std::collections::BTreeSet;
+
+use super::{HistoryEntry, NodeId};
+use crate::image::{Config, Platform};
+
+/// What `RUN` in shell form starts with unless SHELL says otherwise.
+const SHELL: [&str; 2] = ["/bin/sh", "-c"];
+
+/// Where programs are looked for if the image does not say.
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Everything that an instruction may depend on or change.
+#[derive(Debug, Clone)]
+pub(super) struct State {
+    /// The file system so far.
+    pub(super) node: NodeId,
+    /// The image config so far, the base's history in it.
+    pub(super) config: Config,
+    /// What this build adds to the history.
+    pub(super) history: Vec<HistoryEntry>,
+    /// ARGs that are in scope.
+    pub(super) args: Vec<(String, Option<String>)>,
+    /// Whether CMD, HEALTHCHECK... stood in this stage already.
+    pub(super) seen: BTreeSet<&'static str>,
+    /// For what the stage is.
+    pub(super) platform: Platform,
+    /// Seconds since 1970 of everything that the stage writes; `None`: as it comes.
+    pub(super) time: Option<i64>,
+}
+
+impl State {
+    /// The variables that instructions expand: ENV over ARG.
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        self.env(name).or_else(|| {
+            let found = self.args.iter().rev().find(|(n, _)| n == name);
+            found.and_then(|(_, value)| value.clone())
+        })
+    }
+
+    /// A variable of the image.
+    pub(super) fn env(&self, name: &str) -> Option<String> {
+        let mut pairs = self.config.config.env.iter().map(|pair| split(pair));
+        pairs.find(|(n, _)| *n == name).map(|(_, value)| value.to_owned())
+    }
+
+    /// Sets a variable of the image where it stands, or at the end.
+    pub(super) fn set_env(&mut self, name: &str, value: &str) {
+        let pair = format!("{name}={value}");
+        match self.config.config.env.iter_mut().find(|old| split(old).0 == name) {
+            Some(old) => *old = pair,
+            None => self.config.config.env.push(pair),
+        }
+    }
+
+    /// ARGs with a value, each name once.
+    pub(super) fn set_args(&self) -> Vec<(String, String)> {
+        let mut out: Vec<(String, String)> = Vec::new();
+        for (name, value) in &self.args {
+            let Some(value) = value else { continue };
+            match out.iter_mut().find(|(n, _)| n == name) {
+                Some(old) => old.1.clone_from(value),
+                None => out.push((name.clone(), value.clone())),
+            }
+        }
+        out
+    }
+
+    /// The environment of a RUN: ARGs, then ENV over them, then a PATH if there is none.
+    pub(super) fn run_env(&self) -> Vec<(String, String)> {
+        let mut env = self.set_args();
+        env.retain(|(name, _)| self.env(name).is_none());
+        let image = self.config.config.env.iter().map(|pair| split(pair));
+        env.extend(image.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        if !env.iter().any(|(name, _)| name == "PATH") {
+            env.push(("PATH".to_owned(), PATH.to_owned()));
+        }
+        env
+    }
+
+    /// The argument vector of a line in shell form.
+    pub(super) fn in_shell(&self, line: &str) -> Vec<String> {
+        let shell = &self.config.config.shell;
+        let words: Vec<String> =
+            if shell.is_empty() { SHELL.map(str::to_owned).to_vec() } else { shell.clone() };
+        words.into_iter().chain([line.to_owned()]).collect()
+    }
+
+    /// The working directory, `/` where the image has none.
+    pub(super) fn cwd(&self) -> &str {
+        match self.config.config.working_dir.as_str() {
+            "" => "/",
+            path => path,
+        }
+    }
+
+    /// Adds a line to the history; `node` made its layer.
+    pub(super) fn record(&mut self, created_by: String, node: Option<NodeId>) {
+        self.history.push(HistoryEntry { created_by, node });
+    }
+}
+
+fn split(pair: &str) -> (&str, &str) {
+    pair.split_once('=').unwrap_or((pair, ""))
+}

@@ -1,0 +1,200 @@
+//! COPY and ADD: sources, destination and what becomes of owners and modes.
+
+use super::stage::Stage;
+use super::{Copy, DestKind, From, Inline, NodeId, Operation, Source, Unpack, git, path};
+use crate::dockerfile::ast::{Instruction, Kind, Switch, Transfer, Word};
+use crate::dockerfile::expand::expand_body;
+use crate::dockerfile::heredoc::{Expansion, Heredoc};
+use crate::error::Error;
+
+pub(super) fn lower(
+    stage: &mut Stage<'_, '_>,
+    instruction: &Instruction,
+    transfer: &Transfer,
+) -> Result<(), Error> {
+    let from = match &transfer.from {
+        None => From::Context,
+        Some(word) => {
+            let name = Word { text: stage.text(word)?, place: word.place };
+            match stage.tree(&name)? {
+                Some(from) => from,
+                None => return Ok(()),
+            }
+        }
+    };
+    let is_add = matches!(instruction.kind, Kind::Add(_));
+    let mut sources = Vec::new();
+    for word in &transfer.sources {
+        sources.push(source(stage, transfer, (word, &from), is_add)?);
+    }
+    for document in &transfer.heredocs {
+        sources.push(Source::Inline(inline(stage, &transfer.dest, document)?));
+    }
+    let written = stage.text(&transfer.dest)?;
+    let copy = Copy {
+        dest_kind: dest_kind(stage, transfer, &sources, &written)?,
+        dest: path::join(stage.state.cwd(), &written),
+        sources,
+        chown: transfer.chown.as_ref().map(|word| stage.text(word)).transpose()?,
+        chmod: transfer.chmod.as_ref().map(|word| mode(stage, word)).transpose()?,
+        link: transfer.switch("link") == Some(Switch::On),
+        parents: transfer.switch("parents") == Some(Switch::On),
+        excludes: excludes(stage, transfer)?,
+        unpack: unpack(transfer, is_add),
+    };
+    let created_by = history(instruction, &copy, transfer);
+    let others: Vec<NodeId> = match from {
+        From::Node(node) => vec![node],
+        From::Context | From::Named(_) => Vec::new(),
+    };
+    let node = stage.step(instruction, Operation::Copy(Box::new(copy)), others);
+    stage.state.record(created_by, Some(node));
+    Ok(())
+}
+
+fn source(
+    stage: &mut Stage<'_, '_>,
+    transfer: &Transfer,
+    (word, from): (&Word, &From),
+    is_add: bool,
+) -> Result<Source, Error> {
+    let text = stage.text(word)?;
+    let checksum = match &transfer.checksum {
+        Some(word) => Some(checksum(stage, word)?),
+        None => None,
+    };
+    match git::remote(&text).filter(|_| is_add) {
+        Some(Source::Http { url, .. }) => Ok(Source::Http { url, checksum }),
+        Some(Source::Git(found)) => {
+            let by_arg =
+                stage.walk.inputs.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").map(String::as_str);
+            let keep_git_dir = match transfer.switch("keep-git-dir") {
+                Some(switch) => switch == Switch::On,
+                None => matches!(by_arg, Some("1" | "true")),
+            };
+            Ok(Source::Git(super::Git { checksum, keep_git_dir, ..found }))
+        }
+        _ if git::remote(&text).is_some() => {
+            Err(stage.error(word, format!("COPY does not fetch {text}")).hint("use ADD"))
+        }
+        _ if checksum.is_some() => Err(stage.error(word, "flag --checksum is for downloads and git sources")),
+        _ => {
+            // `/./` marks where kept parents begin, so it has to survive.
+            let pattern = match transfer.switch("parents") == Some(Switch::On) {
+                true => text.trim_start_matches('/').to_owned(),
+                false => path::clean(&text).trim_start_matches('/').to_owned(),
+            };
+            let pattern = if text.ends_with('/') && !pattern.is_empty() && !pattern.ends_with('/') {
+                format!("{pattern}/")
+            } else {
+                pattern
+            };
+            Ok(Source::Files { from: from.clone(), pattern })
+        }
+    }
+}
+
+fn checksum(stage: &mut Stage<'_, '_>, word: &Word) -> Result<String, Error> {
+    let text = stage.text(word)?;
+    let hex = |s: &str| s.chars().all(|c| c.is_ascii_hexdigit());
+    let sound = match text.split_once(':') {
+        Some(("sha256", digits)) => digits.len() == 64 && hex(digits),
+        Some(("sha384", digits)) => digits.len() == 96 && hex(digits),
+        Some(("sha512", digits)) => digits.len() == 128 && hex(digits),
+        Some(_) => false,
+        // A commit of a git source, which may be shortened.
+        None => (7..=64).contains(&text.len()) && hex(&text),
+    };
+    if sound {
+        Ok(text)
+    } else {
+        Err(stage
+            .error(word, format!("checksum {text} is not valid"))
+            .hint("sha256: and 64 hexadecimal digits, or a commit"))
+    }
+}
+
+fn inline(stage: &mut Stage<'_, '_>, at: &Word, document: &Heredoc) -> Result<Inline, Error> {
+    let body = document.body();
+    if document.expansion == Expansion::Off {
+        return Ok(Inline { name: document.name.clone(), content: body });
+    }
+    let state = &stage.state;
+    let look_up = |name: &str| state.variable(name);
+    let expanded = expand_body(&body, stage.walk.escape(), &look_up);
+    let expanded =
+        expanded.map_err(|message| stage.error(at, format!("here-document {}: {message}", document.name)))?;
+    Ok(Inline { name: document.name.clone(), content: expanded.text })
+}
+
+/// Several sources into one name would leave only the last, silently.
+fn dest_kind(
+    stage: &Stage<'_, '_>,
+    transfer: &Transfer,
+    sources: &[Source],
+    written: &str,
+) -> Result<DestKind, Error> {
+    if written.is_empty() {
+        return Err(stage.error(&transfer.dest, "destination is empty once expanded"));
+    }
+    if path::names_directory(written) {
+        return Ok(DestKind::Directory);
+    }
+    if sources.len() > 1 {
+        let message = format!("{} sources need a directory as destination", sources.len());
+        return Err(stage.error(&transfer.dest, message).hint(format!("write {written}/")));
+    }
+    Ok(if transfer.switch("parents") == Some(Switch::On) { DestKind::Directory } else { DestKind::AsFound })
+}
+
+fn mode(stage: &mut Stage<'_, '_>, word: &Word) -> Result<String, Error> {
+    let text = stage.text(word)?;
+    let octal =
+        (1..=5).contains(&text.len()) && u32::from_str_radix(&text, 8).is_ok_and(|mode| mode <= 0o7777);
+    if octal || is_symbolic(&text) {
+        return Ok(text);
+    }
+    Err(stage
+        .error(word, format!("mode {text} is not valid"))
+        .hint("octal such as 0644, or symbolic such as u+rwX,go=rX"))
+}
+
+/// `[ugoa]*[-+=][rwxXst]*`, several joined by commas.
+fn is_symbolic(text: &str) -> bool {
+    !text.is_empty()
+        && text.split(',').all(|clause| {
+            let rest = clause.trim_start_matches(['u', 'g', 'o', 'a']);
+            rest.starts_with(['+', '-', '=']) && rest.chars().all(|c| "+-=rwxXstugo".contains(c))
+        })
+}
+
+fn excludes(stage: &mut Stage<'_, '_>, transfer: &Transfer) -> Result<Vec<String>, Error> {
+    transfer.excludes.iter().map(|word| stage.text(word)).collect()
+}
+
+fn unpack(transfer: &Transfer, is_add: bool) -> Unpack {
+    match transfer.switch("unpack") {
+        Some(Switch::On) => Unpack::Always,
+        Some(Switch::Off) => Unpack::Never,
+        None if is_add => Unpack::IfArchive,
+        None => Unpack::Never,
+    }
+}
+
+/// `COPY a b /c/`: sources and destination as they came out.
+fn history(instruction: &Instruction, copy: &Copy, transfer: &Transfer) -> String {
+    let keyword = instruction.keyword.text.to_ascii_uppercase();
+    let mut words = vec![keyword];
+    for (name, word) in [("from", &transfer.from), ("chown", &transfer.chown), ("chmod", &transfer.chmod)] {
+        words.extend(word.as_ref().map(|word| format!("--{name}={}", word.text)));
+    }
+    words.extend(copy.sources.iter().map(|source| match source {
+        Source::Files { pattern, .. } if pattern.is_empty() => ".".to_owned(),
+        Source::Files { pattern, .. } => pattern.clone(),
+        Source::Inline(inline) => format!("<<{}", inline.name),
+        Source::Http { url, .. } => url.clone(),
+        Source::Git(git) => git.remote.clone(),
+    }));
+    words.push(copy.dest.clone());
+    words.join(" ")
+}
