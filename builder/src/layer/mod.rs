@@ -4,6 +4,19 @@
 //! Invariant: unpacking touches only what is below the directory it is given, whatever the archive says; writing
 //! depends only on the entries and the compression.
 
+mod archive;
+mod compress;
 mod compression;
+mod entry;
+mod node;
+mod number;
+mod stream;
+mod tree;
+mod unpack;
+mod whiteout;
+mod writer;
 
 pub use compression::Compression;
+pub use entry::{Entry, EntryKind};
+pub use unpack::{Unpack, Unpacked, Whiteouts, unpack};
+pub use writer::{Layer, Writer};

@@ -1,0 +1,165 @@
+//! Writing a layer: tar, hash, compress, hash again and store, in one pass and in the background.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use super::compress::Encoder;
+use super::entry::{Entry, EntryKind};
+use super::{Compression, whiteout};
+use crate::error::Error;
+use crate::store::{BlobWriter, Descriptor, Digest, Hasher, Store};
+
+const BLOCK: usize = 512;
+const CHUNK: usize = 1 << 20;
+/// Chunks in flight: the walk of the tree runs ahead of the compression by this much.
+const AHEAD: usize = 4;
+
+/// A stored layer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Layer {
+    /// The compressed blob.
+    pub descriptor: Descriptor,
+    /// Digest of the tar in it.
+    pub diff_id: Digest,
+}
+
+/// A layer in the making; dropped without `finish` it leaves nothing.
+pub struct Writer {
+    chunk: Vec<u8>,
+    channel: Option<SyncSender<Vec<u8>>>,
+    compressor: Option<JoinHandle<io::Result<(BlobWriter, Digest)>>>,
+    compression: Compression,
+}
+
+impl Writer {
+    /// Begins a layer in `store`.
+    pub fn new(store: &Store, compression: Compression) -> Result<Self, Error> {
+        let blob = store.blob_writer()?;
+        let (sender, channel) = sync_channel(AHEAD);
+        let compressor = std::thread::Builder::new()
+            .name("compress".to_owned())
+            .spawn(move || compress(blob, compression, &channel))
+            .map_err(|error| Error::system("start a thread", error))?;
+        Ok(Self {
+            chunk: Vec::with_capacity(CHUNK),
+            channel: Some(sender),
+            compressor: Some(compressor),
+            compression,
+        })
+    }
+
+    /// Adds an entry; `content` gives the bytes of a file, and exactly as many as its kind says.
+    pub fn add(&mut self, entry: &Entry<'_>, content: &mut dyn Read) -> Result<(), Error> {
+        self.try_add(entry, content)
+            .map_err(|error| Error::system(format!("add {} to a layer", entry.path.display()), error))
+    }
+
+    /// Adds a mark that deletes the lower file at `path`. The mark has no attributes of its own: `mtime` is the
+    /// image's.
+    pub fn add_whiteout(&mut self, path: &Path, mtime: i64) -> Result<(), Error> {
+        let mut name = OsString::from_vec(whiteout::PREFIX.to_vec());
+        name.push(path.file_name().unwrap_or_default());
+        self.add_mark(&path.with_file_name(name), mtime)
+    }
+
+    /// Adds a mark that hides everything lower in `directory`.
+    pub fn add_opaque(&mut self, directory: &Path, mtime: i64) -> Result<(), Error> {
+        self.add_mark(&directory.join(OsStr::from_bytes(whiteout::OPAQUE)), mtime)
+    }
+
+    /// Ends the archive and stores the blob.
+    pub fn finish(mut self) -> Result<Layer, Error> {
+        let doing = |error| Error::system("store a layer", error);
+        // The end of a tar: two empty blocks.
+        self.put(&[0; 2 * BLOCK]).and_then(|()| self.flush()).map_err(doing)?;
+        self.channel = None;
+        let (blob, diff_id) = self.join().map_err(doing)?;
+        Ok(Layer { descriptor: blob.commit(self.compression.media_type())?, diff_id })
+    }
+
+    fn add_mark(&mut self, path: &Path, mtime: i64) -> Result<(), Error> {
+        let mark = Entry { path, kind: EntryKind::File(0), mode: 0, uid: 0, gid: 0, mtime, xattrs: &[] };
+        self.add(&mark, &mut io::empty())
+    }
+
+    fn try_add(&mut self, entry: &Entry<'_>, content: &mut dyn Read) -> io::Result<()> {
+        self.put(&entry.header()?)?;
+        let size = entry.size();
+        let copied = io::copy(&mut content.take(size), &mut Sink(self))?;
+        if copied != size {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file shrank while it was read"));
+        }
+        let padding = usize::try_from(size.next_multiple_of(BLOCK as u64) - size).unwrap_or(0);
+        self.put([0; BLOCK].get(..padding).unwrap_or_default())
+    }
+
+    fn put(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let room = (CHUNK - self.chunk.len()).min(bytes.len());
+            let (now, later) = bytes.split_at(room);
+            self.chunk.extend_from_slice(now);
+            bytes = later;
+            if self.chunk.len() == CHUNK {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
+        let sent = self.channel.as_ref().is_some_and(|channel| channel.send(chunk).is_ok());
+        if sent {
+            return Ok(());
+        }
+        // The compressor is gone, and its result tells why.
+        self.channel = None;
+        self.join().and_then(|_| Err(io::ErrorKind::BrokenPipe.into()))
+    }
+
+    fn join(&mut self) -> io::Result<(BlobWriter, Digest)> {
+        let compressor = self.compressor.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        compressor.join().map_err(|_| io::Error::other("the compressing thread ended early"))?
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.channel = None;
+        if let Some(compressor) = self.compressor.take() {
+            // It ends now that no more comes, and its unfinished blob goes with it.
+            drop(compressor.join());
+        }
+    }
+}
+
+/// Where `io::copy` writes.
+struct Sink<'a>(&'a mut Writer);
+
+impl Write for Sink<'_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.0.put(buffer).map(|()| buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn compress(
+    blob: BlobWriter,
+    compression: Compression,
+    channel: &Receiver<Vec<u8>>,
+) -> io::Result<(BlobWriter, Digest)> {
+    let mut hasher = Hasher::new();
+    let mut encoder = Encoder::new(blob, compression)?;
+    for chunk in channel {
+        hasher.update(&chunk);
+        encoder.write_all(&chunk)?;
+    }
+    Ok((encoder.finish()?, hasher.finish()))
+}
