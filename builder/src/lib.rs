@@ -5,7 +5,10 @@
 
 #![warn(missing_docs)]
 
+pub mod bundle;
 pub mod cli;
+pub mod context;
+pub mod diff;
 pub mod dockerfile;
 pub mod error;
 pub mod graph;
@@ -13,5 +16,6 @@ pub mod progress;
 pub mod image;
 pub mod layer;
 pub mod registry;
+pub mod snapshot;
 pub mod store;
 pub mod sys;

@@ -66,6 +66,17 @@ pub fn set(at: impl AsFd, name: &OsStr, key: &OsStr, value: &[u8]) -> io::Result
     if set < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Sets an attribute of the object behind a descriptor, an `O_PATH` one included.
+///
+/// # Errors
+/// The kernel's.
+pub fn set_own(fd: impl AsFd, key: &CStr, value: &[u8]) -> io::Result<()> {
+    let path = CString::new(super::proc_path(fd))?;
+    // SAFETY: path and name are NUL-terminated; the value is readable for its length.
+    let set = unsafe { libc::setxattr(path.as_ptr(), key.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
+    if set < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// `/proc/self/fd/N/name`: the l-calls then stop at `name` itself. A name with a slash would walk further.
 fn child_path(at: impl AsFd, name: &OsStr) -> io::Result<CString> {
     if name.as_bytes().contains(&b'/') {

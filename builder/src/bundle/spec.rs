@@ -1,0 +1,276 @@
+//! `config.json`: the container in the runtime specification's words.
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{
+    Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespace, LinuxNamespaceBuilder,
+    LinuxNamespaceType, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+};
+
+use super::account::Account;
+use super::mounts::{self, Surroundings};
+use super::seccomp;
+use crate::error::{Error, Kind};
+use crate::sys::userns::{self, Owners};
+
+/// Docker's default set: what programs of ordinary images may count on.
+const CAPABILITIES: [Capability; 14] = [
+    Capability::Chown,
+    Capability::DacOverride,
+    Capability::Fsetid,
+    Capability::Fowner,
+    Capability::Mknod,
+    Capability::NetRaw,
+    Capability::Setgid,
+    Capability::Setuid,
+    Capability::Setfcap,
+    Capability::Setpcap,
+    Capability::NetBindService,
+    Capability::SysChroot,
+    Capability::Kill,
+    Capability::AuditWrite,
+];
+
+const MASKED: [&str; 11] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+];
+
+const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Everything that decides what runs and how.
+#[derive(Debug, Clone)]
+pub struct Container {
+    /// Argument vector.
+    pub args: Vec<String>,
+    /// `NAME=value`.
+    pub env: Vec<String>,
+    /// Where it starts.
+    pub cwd: String,
+    /// Who it is.
+    pub account: Account,
+    /// Whether its standard streams are a terminal of its own.
+    pub terminal: bool,
+    /// The name of its host.
+    pub hostname: String,
+    /// Its root file system.
+    pub root: PathBuf,
+    /// Mounts besides the usual ones, in order.
+    pub mounts: Vec<Extra>,
+    /// Its network.
+    pub network: NetworkNamespace,
+    /// How far it is confined.
+    pub isolation: Isolation,
+    /// Its control group, `None` to leave it to the runtime.
+    pub cgroup: Option<String>,
+}
+
+/// The network namespace of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetworkNamespace {
+    /// The builder's own.
+    Host,
+    /// This one.
+    At(PathBuf),
+}
+
+/// How far a container is confined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// The usual capabilities, masks and filter.
+    Sandbox,
+    /// All that the builder itself may do.
+    Insecure,
+}
+
+/// A mount besides the usual ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Extra {
+    /// A file or directory.
+    Bind {
+        /// On the builder's side.
+        source: PathBuf,
+        /// In the container.
+        target: String,
+        /// May it be written?
+        writable: bool,
+    },
+    /// A file system in memory.
+    Tmpfs {
+        /// In the container.
+        target: String,
+        /// Limit in bytes.
+        size: Option<u64>,
+    },
+}
+
+impl Extra {
+    /// Where in the container.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        match self {
+            Self::Bind { target, .. } | Self::Tmpfs { target, .. } => target,
+        }
+    }
+}
+
+/// Writes `config.json` into the bundle's directory.
+///
+/// # Errors
+/// A container that the specification cannot say; the file system's.
+pub fn write(bundle: &Path, container: &Container) -> Result<(), Error> {
+    let around = Surroundings {
+        initial: userns::is_initial(),
+        many_ids: userns::owners() == Owners::Kept,
+        host_network: container.network == NetworkNamespace::Host,
+    };
+    let spec = describe(container, around)?;
+    let path = bundle.join("config.json");
+    let text = serde_json::to_vec(&spec)
+        .map_err(|error| Error::new(Kind::Invalid, format!("describe the container: {error}")))?;
+    std::fs::write(&path, text).map_err(|error| Error::system(format!("write {}", path.display()), error))
+}
+
+fn describe(container: &Container, around: Surroundings) -> Result<Spec, Error> {
+    let mut mounts = mounts::usual(around)?;
+    for extra in &container.mounts {
+        mounts.push(mounts::extra(extra)?);
+    }
+    let sandbox = container.isolation == Isolation::Sandbox;
+    let paths = |list: &[&str]| list.iter().map(|&path| path.to_owned()).collect::<Vec<_>>();
+    let mut linux = LinuxBuilder::default()
+        .namespaces(namespaces(&container.network)?)
+        .masked_paths(if sandbox { paths(&MASKED) } else { Vec::new() })
+        .readonly_paths(if sandbox { paths(&READ_ONLY) } else { Vec::new() });
+    if sandbox {
+        linux = linux.seccomp(seccomp::profile()?);
+    }
+    if let Some(cgroup) = &container.cgroup {
+        linux = linux.cgroups_path(cgroup);
+    }
+    let root = built("root", RootBuilder::default().path(&container.root).readonly(false).build())?;
+    let spec = SpecBuilder::default()
+        .version("1.0.2")
+        .root(root)
+        .hostname(&container.hostname)
+        .process(process(container)?)
+        .mounts(mounts)
+        .linux(built("linux", linux.build())?)
+        .build();
+    built("container", spec)
+}
+
+fn process(container: &Container) -> Result<Process, Error> {
+    let capabilities: std::collections::HashSet<Capability> = match container.isolation {
+        Isolation::Sandbox => CAPABILITIES.into_iter().collect(),
+        Isolation::Insecure => all_capabilities(),
+    };
+    let capabilities = LinuxCapabilitiesBuilder::default()
+        .bounding(capabilities.clone())
+        .effective(capabilities.clone())
+        .permitted(capabilities)
+        .inheritable(std::collections::HashSet::new())
+        .ambient(std::collections::HashSet::new())
+        .build();
+    let user = UserBuilder::default()
+        .uid(container.account.uid)
+        .gid(container.account.gid)
+        .additional_gids(container.account.groups.clone())
+        .umask(0o022_u32)
+        .build();
+    let process = ProcessBuilder::default()
+        .terminal(container.terminal)
+        .user(built("user", user)?)
+        .args(container.args.clone())
+        .env(container.env.clone())
+        .cwd(&container.cwd)
+        .no_new_privileges(false)
+        .capabilities(built("capabilities", capabilities)?)
+        .build();
+    built("process", process)
+}
+
+/// Those in this process's bounding set: more cannot be had.
+fn all_capabilities() -> std::collections::HashSet<Capability> {
+    const ALL: [Capability; 41] = [
+        Capability::Chown,
+        Capability::DacOverride,
+        Capability::DacReadSearch,
+        Capability::Fowner,
+        Capability::Fsetid,
+        Capability::Kill,
+        Capability::Setgid,
+        Capability::Setuid,
+        Capability::Setpcap,
+        Capability::LinuxImmutable,
+        Capability::NetBindService,
+        Capability::NetBroadcast,
+        Capability::NetAdmin,
+        Capability::NetRaw,
+        Capability::IpcLock,
+        Capability::IpcOwner,
+        Capability::SysModule,
+        Capability::SysRawio,
+        Capability::SysChroot,
+        Capability::SysPtrace,
+        Capability::SysPacct,
+        Capability::SysAdmin,
+        Capability::SysBoot,
+        Capability::SysNice,
+        Capability::SysResource,
+        Capability::SysTime,
+        Capability::SysTtyConfig,
+        Capability::Mknod,
+        Capability::Lease,
+        Capability::AuditWrite,
+        Capability::AuditControl,
+        Capability::Setfcap,
+        Capability::MacOverride,
+        Capability::MacAdmin,
+        Capability::Syslog,
+        Capability::WakeAlarm,
+        Capability::BlockSuspend,
+        Capability::AuditRead,
+        Capability::Perfmon,
+        Capability::Bpf,
+        Capability::CheckpointRestore,
+    ];
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let bounding = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapBnd:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or_default();
+    ALL.into_iter().enumerate().filter(|(bit, _)| bounding & (1 << bit) != 0).map(|(_, cap)| cap).collect()
+}
+
+fn namespaces(network: &NetworkNamespace) -> Result<Vec<LinuxNamespace>, Error> {
+    let mut list = Vec::new();
+    for kind in [
+        LinuxNamespaceType::Pid,
+        LinuxNamespaceType::Ipc,
+        LinuxNamespaceType::Uts,
+        LinuxNamespaceType::Mount,
+        LinuxNamespaceType::Cgroup,
+    ] {
+        list.push(built("namespace", LinuxNamespaceBuilder::default().typ(kind).build())?);
+    }
+    if let NetworkNamespace::At(path) = network {
+        let at = LinuxNamespaceBuilder::default().typ(LinuxNamespaceType::Network).path(path).build();
+        list.push(built("namespace", at)?);
+    }
+    Ok(list)
+}
+
+fn built<T, E: std::fmt::Display>(what: &str, value: Result<T, E>) -> Result<T, Error> {
+    value.map_err(|error| Error::new(Kind::Invalid, format!("describe the {what} of the container: {error}")))
+}

@@ -1,0 +1,12 @@
+//! Where files come from: trees that steps copy from, and what they are by content.
+//!
+//! Invariant: a tree is read through one descriptor and never left; a digest covers paths, kinds, modes, owners and
+//! bytes, and no time.
+
+mod digest;
+mod matched;
+mod tree;
+
+pub use digest::digest;
+pub use matched::{Match, find};
+pub use tree::{Owner, Tree};

@@ -1,0 +1,14 @@
+//! File systems of steps: directories of the store, stacked by the kernel's overlay.
+//!
+//! Invariant: a layer's directory is never written once it is sealed, and a mount lives no longer than the value
+//! that stands for it.
+
+mod draft;
+mod image;
+mod layer;
+mod view;
+
+pub use draft::Draft;
+pub use image::open as open_image;
+pub use layer::{Layer, Stack};
+pub use view::View;
