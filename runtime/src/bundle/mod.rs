@@ -26,6 +26,9 @@ pub struct Bundle {
     pub warnings: Vec<String>,
 }
 
+/// The version of the runtime specification that is implemented.
+pub const SPEC_VERSION: &str = "1.3.0";
+
 /// The largest configuration that is read: an engine's are some 20 KiB, and a special file never ends.
 const MOST: u64 = 64 << 20;
 

@@ -87,11 +87,16 @@ fn security() -> Security {
 /// On a pure v2 host the mount table need not be read.
 fn cgroups() -> Result<Cgroups, Error> {
     let own = read("/proc/self/cgroup")?;
-    if statfs(CGROUP_ROOT).is_ok_and(|found| found.filesystem_type() == CGROUP2_SUPER_MAGIC) {
+    if is_pure_v2() {
         let v2 = v2(&own, PathBuf::from(CGROUP_ROOT), Path::new("/"));
         return Ok(Cgroups { v1: Vec::new(), v2: Some(v2) });
     }
     Ok(mounted(&read("/proc/self/mountinfo")?, &own))
+}
+
+/// Cgroup v2 is all there is.
+pub fn is_pure_v2() -> bool {
+    statfs(CGROUP_ROOT).is_ok_and(|found| found.filesystem_type() == CGROUP2_SUPER_MAGIC)
 }
 
 fn v2(own: &str, mount: PathBuf, root: &Path) -> Hierarchy {
@@ -142,4 +147,20 @@ fn hierarchy(options: &str, own: &str, (mount, root): (PathBuf, &Path)) -> Optio
 
 fn read(path: &str) -> Result<String, Error> {
     std::fs::read_to_string(path).map_err(|source| Error::system(format!("read {path}"), source))
+}
+
+/// Where containers are recorded without `--root`: the whole machine's for root, else the caller's own.
+pub fn default_root() -> PathBuf {
+    let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+    match (nix::unistd::geteuid().is_root() && !is_nested(), own) {
+        (false, Some(dir)) => Path::new(&dir).join("coracle"),
+        (false, None) if !nix::unistd::geteuid().is_root() => {
+            PathBuf::from(format!("/tmp/coracle-{}", nix::unistd::geteuid()))
+        }
+        _ => PathBuf::from("/run/coracle"),
+    }
+}
+
+fn is_nested() -> bool {
+    inode("/proc/self/ns/user").is_ok_and(|own| own != FIRST_USER_NS)
 }

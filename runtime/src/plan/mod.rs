@@ -154,3 +154,8 @@ fn refuse_what_is_not_done(linux: &oci_spec::runtime::Linux) -> Result<(), Error
 fn missing(field: &str) -> Error {
     Error::new(Kind::Invalid, format!("config.json: {field} is missing"))
 }
+
+/// The plan as text, one member a line.
+pub fn show(plan: &Plan) -> String {
+    format!("{plan:#?}")
+}

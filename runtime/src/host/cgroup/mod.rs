@@ -23,7 +23,7 @@ pub use destroy::destroy;
 pub use freeze::{freeze, is_frozen, thaw};
 pub use limit::limit;
 pub use make::make;
-pub use procs::{kill_all, procs};
+pub use procs::{ended_within, kill_all, procs};
 
 /// A cgroup that exists.
 #[derive(Debug)]

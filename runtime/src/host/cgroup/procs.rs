@@ -80,7 +80,7 @@ fn kill_once(record: &state::Cgroup, open: &[std::os::fd::OwnedFd]) -> Result<()
 }
 
 /// Waits for a process that need not be a child.
-fn ended_within(process: &std::os::fd::OwnedFd, limit: Duration) -> Result<bool, Error> {
+pub fn ended_within(process: &std::os::fd::OwnedFd, limit: Duration) -> Result<bool, Error> {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use std::os::fd::AsFd;
     let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);

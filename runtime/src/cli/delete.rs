@@ -1,0 +1,62 @@
+//! `delete`: what is left of a container goes away.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use super::Global;
+use crate::error::{Error, Kind};
+use crate::host::remove;
+use crate::state::{ContainerId, Found, Record, Root, Status};
+
+/// delete any resources held by the container often used with detached container
+#[derive(Parser, Debug)]
+pub(super) struct Args {
+    /// Forcibly deletes the container if it is still running (uses SIGKILL)
+    #[arg(short, long)]
+    force: bool,
+    #[arg(value_name = "container-id")]
+    id: String,
+}
+
+/// Engines call `delete --force` after `delete` once more: a container that is not there is what was wanted.
+pub(super) fn delete(args: &Args, global: &Global) -> Result<ExitCode, Error> {
+    let id = ContainerId::parse(&args.id)?;
+    let root = global.root()?;
+    let entry = match root.entry(&id) {
+        Ok(entry) => entry,
+        Err(_) if args.force && !root.dir(&id).exists() => return Ok(ExitCode::SUCCESS),
+        Err(error) => return Err(error),
+    };
+    // Whoever creates or starts it at this moment comes to an end first; a killed one holds no lock.
+    entry.lock()?;
+    match root.find(&id) {
+        Ok(Found::Container(record)) => one(args, &record, &root)?,
+        Ok(Found::Intent(intent)) if args.force => remove::intent(&entry, &intent)?,
+        Ok(Found::Corrupt(_)) if args.force => entry.remove()?,
+        Ok(Found::Intent(_)) => {
+            let text = format!("cannot delete container {id}: its creation was cut off");
+            return Err(Error::new(Kind::Invalid, text).hint("delete --force cleans up"));
+        }
+        Ok(Found::Corrupt(error)) => return Err(error.hint("delete --force cleans up")),
+        // Another delete was first.
+        Err(_) if args.force => {}
+        Err(error) => return Err(error),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn one(args: &Args, record: &Record, root: &Root) -> Result<(), Error> {
+    let id = ContainerId::parse(&record.id)?;
+    let entry = root.entry(&id)?;
+    let status = remove::status(record, entry.path())?;
+    match status {
+        Status::Stopped | Status::Created | Status::Creating => {}
+        Status::Running | Status::Paused if args.force => {}
+        Status::Running | Status::Paused => {
+            let text = format!("cannot delete container {id} that is not stopped: {status}");
+            return Err(Error::new(Kind::Invalid, text));
+        }
+    }
+    remove::container(&entry, record)
+}

@@ -1,0 +1,65 @@
+//! The end of a container: nothing of it runs, its cgroup is gone, its name is free.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::cgroup;
+use crate::error::Error;
+use crate::state::{Entry, FIFO, Intent, Record, Status};
+use crate::sys::pidfd;
+
+/// Where a container is in its life, asked of the kernel now. `dir` is its state directory.
+pub fn status(record: &Record, dir: &Path) -> Result<Status, Error> {
+    if !record.init.is_alive() {
+        return Ok(Status::Stopped);
+    }
+    if dir.join(FIFO).exists() {
+        return Ok(Status::Created);
+    }
+    match cgroup::is_frozen(&record.cgroup) {
+        Ok(true) => Ok(Status::Paused),
+        _ => Ok(Status::Running),
+    }
+}
+
+/// Kills what still runs and removes everything. The state goes last, so that a cut-off removal can be repeated.
+pub fn container(entry: &Entry, record: &Record) -> Result<(), Error> {
+    kill_init(record)?;
+    if !record.cgroup.dirs.is_empty() {
+        // A shared pid namespace lets others outlive init.
+        cgroup::kill_all(&record.cgroup)?;
+        cgroup::destroy(&record.cgroup)?;
+    }
+    entry.remove()
+}
+
+/// What a runtime killed during creation may have left.
+pub fn intent(entry: &Entry, intent: &Intent) -> Result<(), Error> {
+    cgroup::kill_all(&intent.cgroup)?;
+    cgroup::destroy(&intent.cgroup)?;
+    entry.remove()
+}
+
+/// SIGKILL to init, and the wait for its end. A process of another start time is somebody else's.
+fn kill_init(record: &Record) -> Result<(), Error> {
+    let wrong = |source| {
+        Error::system(format!("kill process {} of container {}", record.init.pid, record.id), source)
+    };
+    let Ok(init) = pidfd::open(record.init.pid) else { return Ok(()) };
+    // Checked after opening: from here on the descriptor means this process and no other.
+    if !record.init.is_alive() {
+        return Ok(());
+    }
+    match pidfd::signal(&init, libc::SIGKILL) {
+        Err(source) if source.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
+        other => other.map_err(wrong)?,
+    }
+    // One that is frozen on v1 dies only when it goes on; one that is not frozen does not mind.
+    if cgroup::is_frozen(&record.cgroup).unwrap_or(false) {
+        cgroup::thaw(&record.cgroup)?;
+    }
+    match cgroup::ended_within(&init, Duration::from_secs(10))? {
+        true => Ok(()),
+        false => Err(wrong(std::io::Error::from_raw_os_error(libc::ETIMEDOUT))),
+    }
+}
