@@ -44,9 +44,26 @@ impl Error {
         self
     }
 
+    /// Of another sort than a system call's failure is by itself.
+    #[must_use]
+    pub fn of_kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
     /// What sort of failure it was.
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// What was being done, without cause and hint.
+    pub fn doing(&self) -> &str {
+        &self.doing
+    }
+
+    /// What the user can do about it.
+    pub fn hint_text(&self) -> Option<&str> {
+        self.hint.as_deref()
     }
 
     /// The raw errno where the cause was a system call.

@@ -14,7 +14,7 @@ use crate::error::Error;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Joining {
     pub process: Process,
-    /// For `setns` before the clone: only children enter a pid namespace.
+    /// For `setns` before the clone: only children enter a pid namespace. With a user namespace by a go-between.
     pub before: i32,
     /// For `setns` by the child, all at once.
     pub inside: i32,
@@ -36,10 +36,16 @@ pub fn plan(spec: &Spec, asked: &SpecProcess, facts: &Facts, preserve_fds: u32) 
     let flags = linux.namespaces().iter().flatten().fold(0, |sum, entry| sum | namespaces::flag(entry.typ()));
     let affinity = asked.exec_cpu_affinity().as_ref();
     let field = "process.execCPUAffinity";
+    // A privileged caller enters everything with its own rights. Any other has rights only in the user namespace that it owns,
+    // which it therefore enters first, together with the pid namespace.
+    let before = match facts.caller.may(caps::SYS_ADMIN) {
+        true => libc::CLONE_NEWPID,
+        false => libc::CLONE_NEWPID | libc::CLONE_NEWUSER,
+    };
     Ok(Joining {
         process,
-        before: flags & libc::CLONE_NEWPID,
-        inside: flags & !libc::CLONE_NEWPID,
+        before: flags & before,
+        inside: flags & !before,
         cpus_first: sched::cpus(affinity.and_then(|cpus| cpus.initial().as_deref()), field)?,
         cpus: sched::cpus(affinity.and_then(|cpus| cpus.cpu_affinity_final().as_deref()), field)?,
         warnings,

@@ -97,6 +97,10 @@ pub fn plan(linux: &Linux, facts: &Facts) -> Result<Namespaces, Error> {
         ));
     }
     namespaces.time_offsets = time_offsets(linux, &namespaces, facts)?;
+    if namespaces.makes(libc::CLONE_NEWUSER) {
+        // From inside a new user namespace there is no right to enter what others own.
+        namespaces.join_before.append(&mut namespaces.join_inside);
+    }
     Ok(namespaces)
 }
 

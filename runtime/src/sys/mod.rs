@@ -5,12 +5,14 @@
 
 #![allow(unsafe_code)]
 
+pub mod bpf;
 pub mod caps;
 pub mod clone;
 pub mod exec;
 pub mod fds;
 pub mod keyring;
 pub mod mount;
+pub mod net;
 pub mod ns;
 pub mod path;
 pub mod pidfd;

@@ -1,0 +1,33 @@
+//! Which descriptors init has, and which the program gets.
+
+use std::os::fd::RawFd;
+
+use crate::error::{Error, Kind};
+use crate::sys::fds;
+
+/// Closes whatever is neither a standard stream, nor preserved, nor in `keep`: the runtime's, and what leaked into it.
+pub fn close_foreign(preserved: u32, keep: &mut [RawFd]) -> Result<(), Error> {
+    keep.sort_unstable();
+    let mut first = preserved.saturating_add(3);
+    let closed = (|| {
+        for fd in keep.iter().map(|fd| fd.cast_unsigned()) {
+            if fd > first {
+                fds::close_range(first, fd - 1)?;
+            }
+            first = first.max(fd.saturating_add(1));
+        }
+        fds::close_range(first, u32::MAX)
+    })();
+    closed.map_err(|source: std::io::Error| Error::system("close descriptors", source))
+}
+
+/// Lets execve pass on the preserved descriptors, and nothing else: all others close on exec from birth.
+pub fn pass_preserved(preserved: u32) -> Result<(), Error> {
+    for fd in 3..preserved.saturating_add(3) {
+        fds::keep(fd).map_err(|_| {
+            let text = format!("unable to keep file descriptor {fd}: it is not open");
+            Error::new(Kind::Invalid, text).hint("--preserve-fds counts from 3")
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! File systems of the container's own.
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+
+use super::mounts::{Site, directory, ordinary_directory, wrong};
+use super::place::{self, Origin, Place};
+use crate::error::Error;
+use crate::plan::mount_options::{CopyUp, Param};
+use crate::plan::mounts::{Fresh, Mode, Mount};
+use crate::sys::mount;
+
+/// Makes the file system, fills it where asked, and attaches it.
+pub fn attach(planned: &Mount, wanted: &Fresh, site: &Site<'_>) -> Result<OwnedFd, Error> {
+    let place = match wanted.kind.as_str() {
+        kind @ ("proc" | "sysfs") => ordinary_directory(planned, kind, site)?,
+        _ => directory(planned, site)?,
+    };
+    let params = complete(wanted, &place, site).map_err(|source| wrong(planned, source))?;
+    let attrs = planned.attrs.own.set | planned.attrs.tree.set;
+    let mounted = make(&wanted.kind, &wanted.source, &params, attrs).map_err(|(source, reason)| {
+        let error = wrong(planned, source);
+        let denied = error.errno() == Some(libc::EPERM);
+        match (reason, wanted.kind.as_str()) {
+            (Some(reason), _) => error.hint(reason),
+            (None, "proc" | "sysfs") if denied => {
+                error.hint("in a user namespace this needs one that nothing covers a part of")
+            }
+            _ => error,
+        }
+    })?;
+    if wanted.copy_up == CopyUp::Yes && place.origin == Origin::Found {
+        super::copy_up::copy(&place.fd, &mounted).map_err(|source| wrong(planned, source))?;
+    }
+    mount::attach(&mounted, &place.fd).map_err(|source| wrong(planned, source))?;
+    Ok(mounted)
+}
+
+/// With what depends on the place: the mode that a tmpfs takes over from the directory that it covers.
+fn complete(wanted: &Fresh, place: &Place, site: &Site<'_>) -> std::io::Result<Vec<Param>> {
+    let mut params = wanted.params.clone();
+    if wanted.mode == Mode::OfCovered && place.origin == Origin::Found {
+        params.push(Param::Value("mode".to_owned(), format!("{:o}", place::mode(&place.fd)?)));
+    }
+    let labelled = matches!(wanted.kind.as_str(), "tmpfs" | "mqueue" | "devpts");
+    if let (Some(label), true) = (&site.rootfs.mount_label, labelled) {
+        params.push(Param::Value("context".to_owned(), label.clone()));
+    }
+    Ok(params)
+}
+
+/// A detached mount. The kernel's own words come along with its refusal where it has some.
+pub fn make(
+    kind: &str,
+    source: &str,
+    params: &[Param],
+    attrs: u64,
+) -> Result<OwnedFd, (std::io::Error, Option<String>)> {
+    let text = |text: &str| CString::new(text).map_err(|_| (libc::EINVAL.into_error(), None));
+    let context = mount::fsopen(&text(kind)?.as_c_str().to_owned()).map_err(|source| (source, None))?;
+    let made = (|| {
+        mount::set_string(&context, c"source", &text(source)?).map_err(|source| (source, None))?;
+        for param in params {
+            set(&context, param)?;
+        }
+        if attrs & libc::MOUNT_ATTR_RDONLY != 0 && !is_virtual(kind) {
+            mount::set_flag(&context, c"ro").map_err(|source| (source, None))?;
+        }
+        mount::create(&context).map_err(|source| (source, None))
+    })();
+    made.map_err(|(source, _): (std::io::Error, Option<String>)| (source, words(&context)))?;
+    mount::fsmount(&context, attrs).map_err(|source| (source, words(&context)))
+}
+
+fn set(context: &OwnedFd, param: &Param) -> Result<(), (std::io::Error, Option<String>)> {
+    let text = |text: &str| CString::new(text).map_err(|_| (libc::EINVAL.into_error(), None));
+    let done = match param {
+        Param::Flag(key) => mount::set_flag(context, &text(key)?),
+        Param::Value(key, value) => mount::set_string(context, &text(key)?, &text(value)?),
+    };
+    done.map_err(|source| (source, None))
+}
+
+/// Their superblocks are shared, or read-only is a matter of the mount alone.
+fn is_virtual(kind: &str) -> bool {
+    matches!(kind, "tmpfs" | "proc" | "sysfs" | "mqueue" | "devpts" | "cgroup" | "cgroup2")
+}
+
+/// The kernel's log of the context: lines of "e subject: text".
+fn words(context: &OwnedFd) -> Option<String> {
+    let mut buffer = [0; 512];
+    let count = nix::unistd::read(context, &mut buffer).ok()?;
+    let line = std::str::from_utf8(buffer.get(..count)?).ok()?;
+    let line = line.trim_end().strip_prefix("e ").unwrap_or(line);
+    (!line.is_empty()).then(|| line.to_owned())
+}
+
+trait IntoError {
+    fn into_error(self) -> std::io::Error;
+}
+
+impl IntoError for i32 {
+    fn into_error(self) -> std::io::Error {
+        std::io::Error::from_raw_os_error(self)
+    }
+}

@@ -1,0 +1,147 @@
+//! Runs hooks, wherever the caller is: each gets the state on its standard input and has to end well, in time.
+
+use std::io::{Read, Seek, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use crate::error::{Error, Kind};
+use crate::plan::hooks::Hook;
+use crate::sys::pidfd;
+
+/// The container's state as JSON, cut where status and pid go: init has no encoder, and only the moment knows those two.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    pub before_status: String,
+    pub before_pid: String,
+    pub after_pid: String,
+}
+
+impl State {
+    fn text(&self, status: &str, pid: i32) -> String {
+        let Self { before_status, before_pid, after_pid } = self;
+        format!("{before_status}{status}{before_pid}{pid}{after_pid}")
+    }
+}
+
+/// Who runs hooks, and when.
+#[derive(Debug)]
+pub struct Moment<'a> {
+    /// The field's name in the configuration.
+    pub name: &'static str,
+    pub status: &'static str,
+    pub pid: i32,
+    pub state: &'a State,
+    /// For hooks that have no environment of their own.
+    pub env: &'a [std::ffi::CString],
+}
+
+/// All hooks of one moment; the first that fails is the last.
+pub fn run(hooks: &[Hook], moment: &Moment<'_>) -> Result<(), Error> {
+    for (at, hook) in hooks.iter().enumerate() {
+        let state = moment.state.text(moment.status, moment.pid);
+        if let Err(reason) = run_one(hook, &state, moment.env) {
+            let text = format!("error running {} hook #{at}: {reason}", moment.name);
+            return Err(Error::new(Kind::System, text));
+        }
+    }
+    Ok(())
+}
+
+fn run_one(hook: &Hook, state: &str, env: &[std::ffi::CString]) -> Result<(), String> {
+    // Files, not pipes: a hook may leave a daemon behind that keeps its output open.
+    let plain = |errno: nix::errno::Errno| format!("fork/exec {}: {}", hook.path.display(), errno.desc());
+    let [mut input, mut output, mut errors] =
+        [file().map_err(plain)?, file().map_err(plain)?, file().map_err(plain)?];
+    let io = |source: std::io::Error| format!("fork/exec {}: {}", hook.path.display(), text(&source));
+    input.write_all(state.as_bytes()).and_then(|()| input.rewind()).map_err(io)?;
+    let mut command = Command::new(&hook.path);
+    command.env_clear().stdin(input).stdout(copy(&output).map_err(io)?).stderr(copy(&errors).map_err(io)?);
+    if let Some((name, rest)) = hook.args.split_first() {
+        command.arg0(name).args(rest);
+    }
+    for entry in &hook.env {
+        if let Some((name, value)) = entry.split_once('=') {
+            command.env(name, value);
+        }
+    }
+    if hook.env.is_empty() {
+        inherit(&mut command, env);
+    }
+    let mut child = command.spawn().map_err(io)?;
+    let pid = i32::try_from(child.id()).map_err(|error| error.to_string())?;
+    let in_time = ended_in_time(pid, hook.timeout).map_err(io)?;
+    if !in_time {
+        child.kill().map_err(io)?;
+    }
+    let status = child.wait().map_err(io)?;
+    match (in_time, hook.timeout) {
+        (false, Some(limit)) => {
+            Err(format!("hook ran past specified timeout of {:.1}s", limit.as_secs_f64()))
+        }
+        _ if status.success() => Ok(()),
+        _ => Err(format!(
+            "{}, stdout: {}, stderr: {}",
+            describe(status),
+            contents(&mut output),
+            contents(&mut errors)
+        )),
+    }
+}
+
+fn file() -> Result<std::fs::File, nix::errno::Errno> {
+    memfd_create(c"hook", MFdFlags::MFD_CLOEXEC).map(std::fs::File::from)
+}
+
+fn copy(file: &std::fs::File) -> std::io::Result<Stdio> {
+    file.try_clone().map(Stdio::from)
+}
+
+fn inherit(command: &mut Command, env: &[std::ffi::CString]) {
+    use std::os::unix::ffi::OsStrExt;
+    for entry in env {
+        let mut parts = entry.to_bytes().splitn(2, |byte| *byte == b'=').map(std::ffi::OsStr::from_bytes);
+        if let (Some(name), Some(value)) = (parts.next(), parts.next()) {
+            command.env(name, value);
+        }
+    }
+}
+
+fn ended_in_time(pid: i32, limit: Option<Duration>) -> std::io::Result<bool> {
+    let Some(limit) = limit else { return Ok(true) };
+    let process: OwnedFd = pidfd::open(pid)?;
+    let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+    let mut watched = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    loop {
+        match poll(&mut watched, timeout) {
+            Ok(count) => return Ok(count > 0),
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, signal) => format!("signal: {}", signal.unwrap_or_default()),
+    }
+}
+
+/// The beginning of what a hook wrote.
+fn contents(file: &mut std::fs::File) -> String {
+    let mut bytes = Vec::new();
+    let read = file.rewind().and_then(|()| file.take(4096).read_to_end(&mut bytes));
+    read.map(|_| String::from_utf8_lossy(&bytes).trim_end().to_owned()).unwrap_or_default()
+}
+
+fn text(source: &std::io::Error) -> String {
+    match source.raw_os_error() {
+        Some(errno) => nix::errno::Errno::from_raw(errno).desc().to_lowercase(),
+        None => source.to_string(),
+    }
+}

@@ -1,0 +1,253 @@
+//! The child, from the clone to execve: one step after the other, each carrying out its part of the plan.
+//!
+//! Invariant: nothing is decided here and nothing of the container is trusted: its paths are opened in its root, its /proc is
+//! never used, and the first of its code runs when everything is sealed.
+
+pub mod cgroup;
+pub mod console;
+pub mod copy_up;
+pub mod devices;
+pub mod fds;
+pub mod fresh;
+pub mod hooks;
+pub mod join;
+pub mod keyring;
+pub mod masks;
+pub mod mounts;
+pub mod names;
+pub mod namespaces;
+pub mod place;
+pub mod procfs;
+pub mod program;
+pub mod rights;
+pub mod root;
+pub mod sched;
+pub mod signals;
+pub mod sources;
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::prctl;
+use nix::sys::stat::{Mode, umask};
+
+use crate::error::{Error, Kind};
+use crate::plan::Plan;
+use crate::plan::Side;
+use crate::plan::process::Process;
+use crate::sys;
+use crate::wire::{self, InitEnd};
+use sources::Sources;
+
+/// What the host hands over: all descriptors that init needs, opened before the clone.
+#[derive(Debug)]
+pub struct Kit {
+    pub wire: InitEnd,
+    /// The host's own /proc.
+    pub proc: OwnedFd,
+    /// Where `start` will be heard; None for `run`, which says it over the wire.
+    pub fifo: Option<OwnedFd>,
+    pub sources: Sources,
+    /// Namespaces to join from inside, with their clone flags.
+    pub joins: Vec<(i32, OwnedFd)>,
+    pub host: Host,
+    pub ignored_signals: u64,
+    pub state: hooks::State,
+}
+
+/// Whether init has to wait until the host has done its part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Host {
+    IsDone,
+    HasWork,
+}
+
+/// Runs all steps in a process that the clone has just made. Whatever goes wrong is told over the wire, or through the fifo once
+/// the host has gone.
+pub fn run(plan: &Plan, mut kit: Kit) -> ! {
+    leave(|| {
+        let sources = std::mem::take(&mut kit.sources);
+        let ready = prepare(plan, &kit, sources).and_then(|ready| Ok((await_start(&kit)?, ready)));
+        let (fifo, ready) = match ready {
+            Ok(ready) => ready,
+            Err(error) => return kit.wire.failed(&error),
+        };
+        let error = begin(plan, &kit, &ready);
+        match fifo {
+            // Best effort: `start` may have been killed meanwhile.
+            Some(fifo) => drop(nix::unistd::write(fifo, &wire::encode(&error))),
+            None => kit.wire.failed(&error),
+        }
+    })
+}
+
+/// Ends the process without running the parent's destructors, which a panic's unwinding would reach too.
+fn leave(steps: impl FnOnce()) -> ! {
+    drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(steps)));
+    sys::clone::exit(1)
+}
+
+/// What `begin` needs.
+struct Prepared {
+    program: std::ffi::CString,
+    env: Vec<std::ffi::CString>,
+}
+
+fn prepare(plan: &Plan, kit: &Kit, sources: Sources) -> Result<Prepared, Error> {
+    let process = &plan.process;
+    // First of all: a leaked descriptor is a way out of any namespace (CVE-2016-9962).
+    fds::close_foreign(process.preserve_fds, &mut descriptors(kit, &sources))?;
+    // Before anything can fail in a way that a signal to the caller's session would hide.
+    own_session()?;
+    signals::reset(kit.ignored_signals)?;
+    enter_namespaces(plan, kit)?;
+    let root = mount_everything(plan, kit, sources)?;
+    // Names, parameters and terminal once the namespaces are complete.
+    names::set(plan)?;
+    procfs::set_sysctls(&kit.proc, &plan.sysctls)?;
+    give_up_rights(process, &kit.proc, &root)
+}
+
+fn own_session() -> Result<(), Error> {
+    nix::unistd::setsid().map(drop).map_err(|errno| Error::system("make a session", errno))
+}
+
+fn enter_namespaces(plan: &Plan, kit: &Kit) -> Result<(), Error> {
+    if kit.host == Host::HasWork {
+        // Mappings and v1 cgroups: before them no identity, and no root for the cgroup namespace.
+        kit.wire.wait()?;
+    }
+    if plan.namespaces.user_is_foreign() {
+        // Before anything is made, for it to have an owner.
+        namespaces::become_root()?;
+    }
+    namespaces::join(&kit.joins)?;
+    // After the cgroup was entered, which is its root; offsets before anything runs in the time namespace.
+    namespaces::unshare(&plan.namespaces)?;
+    procfs::set_time_offsets(&kit.proc, &plan.namespaces.time_offsets)?;
+    keyring::join(&plan.keyring)?;
+    if let Some(score) = plan.process.oom_score {
+        // While the files below /proc/self are still ours.
+        if let Some(warning) = procfs::set_oom_score(&kit.proc, score)? {
+            kit.wire.warn(&warning)?;
+        }
+    }
+    // From here on processes of the container could be beside us: none of them may look into this one, through
+    // /proc/PID/exe least of all (CVE-2019-5736).
+    prctl::set_dumpable(false).map_err(|errno| Error::system("become undumpable", errno))?;
+    names::raise_loopback(plan)?;
+    if !(plan.hooks.prestart.is_empty() && plan.hooks.create_runtime.is_empty()) {
+        // In the runtime's namespaces, once ours exist.
+        kit.wire.unmounted()?;
+        kit.wire.wait()?;
+    }
+    Ok(())
+}
+
+fn mount_everything(plan: &Plan, kit: &Kit, mut sources: Sources) -> Result<OwnedFd, Error> {
+    // Modes are meant as they are written.
+    umask(Mode::empty());
+    root::set_propagation(&plan.rootfs)?;
+    // Before the root is attached, which may end the propagation from the host.
+    sources::open(plan, &mut sources)?;
+    let root =
+        sources.root.take().ok_or_else(|| Error::new(Kind::System, "open the root file system: lost"))?;
+    root::attach(&plan.rootfs, &root)?;
+    let late = {
+        let cgroups = &plan.cgroup.places;
+        let mut site = mounts::Site { root: &root, rootfs: &plan.rootfs, sources: &mut sources, cgroups };
+        mounts::attach_all(&plan.mounts, &mut site)?
+    };
+    // After the mounts, of which one is /dev.
+    devices::make(&plan.devices, &root, &mut sources)?;
+    place::open(&root, &plan.process.cwd, place::Kind::Directory).map_err(|source| {
+        Error::system(format!("make the working directory {}", plan.process.cwd.display()), source)
+    })?;
+    run_hooks(plan, kit, &plan.hooks.create_container, ("createContainer", "creating"))?;
+    // After the hooks, which may mount over something; before the host's /dev/null is out of reach.
+    masks::apply(&plan.masks, &root)?;
+    let peer = match plan.process.terminal {
+        None => None,
+        Some(terminal) => {
+            let peer = console::open(terminal, &root, &kit.wire)?;
+            console::bind_console(&peer, &root)?;
+            Some(peer)
+        }
+    };
+    root::enter(&plan.rootfs, &root)?;
+    // Nothing has to be put inside any more.
+    mounts::change_late(&late)?;
+    root::seal(&plan.rootfs, &root)?;
+    if let Some(peer) = peer {
+        console::take(&peer, &plan.process.user)?;
+    }
+    Ok(root)
+}
+
+/// From root of the namespaces to the user; each right is given up after its last use.
+fn give_up_rights(process: &Process, proc: &OwnedFd, root: &OwnedFd) -> Result<Prepared, Error> {
+    // Limits, priorities and labels need rights that go with the user.
+    if process.rlimits_by == Side::Init {
+        rights::set_rlimits(&process.rlimits)?;
+    }
+    sched::apply(process)?;
+    procfs::set_exec_labels(proc, &process.labels)?;
+    rights::forbid_new_privileges(process.new_privileges)?;
+    let entered = program::enter_cwd(root, &process.cwd);
+    rights::drop_bounding(&process.caps)?;
+    rights::become_user(&process.user)?;
+    rights::set_caps(&process.caps)?;
+    program::enter_cwd_again(root, &process.cwd, entered)?;
+    umask(Mode::from_bits_truncate(process.user.umask));
+    // As the user, whose rights decide what can be executed.
+    let env = program::environment(process, root);
+    let program = program::find(process)?;
+    Ok(Prepared { program, env })
+}
+
+/// Tells the host that all is done, and waits until the container is to start.
+fn await_start(kit: &Kit) -> Result<Option<OwnedFd>, Error> {
+    kit.wire.ready()?;
+    // Until the container is on record; a runtime that is killed before takes it along.
+    kit.wire.wait()?;
+    let Some(fifo) = &kit.fifo else { return Ok(None) };
+    // Opening blocks until there is a reader. By the number, in the host's proc: the path is out of reach.
+    let path = format!("self/fd/{}", fifo.as_raw_fd());
+    let opened = openat(&kit.proc, path.as_str(), OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty());
+    let opened = opened.map_err(|errno| Error::system("wait for start at the fifo", errno))?;
+    Ok(Some(opened))
+}
+
+/// What must not happen before the container is started; returns only with an error.
+fn begin(plan: &Plan, kit: &Kit, ready: &Prepared) -> Error {
+    let begun = run_hooks(plan, kit, &plan.hooks.start_container, ("startContainer", "created"))
+        .and_then(|()| pass_on(plan.process.preserve_fds));
+    match begun {
+        Ok(()) => program::start(&ready.program, &plan.process, &ready.env),
+        Err(error) => error,
+    }
+}
+
+/// The last before execve: what the program inherits.
+fn pass_on(preserve_fds: u32) -> Result<(), Error> {
+    fds::pass_preserved(preserve_fds)?;
+    signals::unblock()
+}
+
+fn run_hooks(
+    plan: &Plan,
+    kit: &Kit,
+    hooks: &[crate::plan::hooks::Hook],
+    (name, status): (&'static str, &'static str),
+) -> Result<(), Error> {
+    let pid = nix::unistd::getpid().as_raw();
+    hooks::run(hooks, &hooks::Moment { name, status, pid, state: &kit.state, env: &plan.process.env })
+}
+
+fn descriptors(kit: &Kit, sources: &Sources) -> Vec<RawFd> {
+    let mut all = vec![kit.wire.as_fd().as_raw_fd(), kit.proc.as_raw_fd()];
+    all.extend(kit.fifo.iter().map(AsRawFd::as_raw_fd));
+    all.extend(kit.joins.iter().map(|(_, fd)| fd.as_raw_fd()));
+    all.extend(sources.descriptors());
+    all
+}

@@ -1,0 +1,166 @@
+//! Carries out the planned mounts, in their order, each on an open descriptor in the container's root.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use nix::fcntl::OFlag;
+
+use super::fresh;
+use super::place::{self, Kind, Place};
+use super::sources::{Sources, clone_of, translate};
+use crate::error::{self, Error};
+use crate::plan::mount_options::{Change, Tree};
+use crate::plan::mounts::{Bind, Mount, Source, What};
+use crate::plan::rootfs::Rootfs;
+use crate::sys::{self, mount, path};
+
+/// What mounting needs beside the plan of one mount.
+pub struct Site<'a> {
+    pub root: &'a OwnedFd,
+    pub rootfs: &'a Rootfs,
+    pub sources: &'a mut Sources,
+    pub cgroups: &'a [crate::plan::cgroup::Place],
+}
+
+/// Mounts all; gives those that still have a change to come, with their descriptors.
+pub fn attach_all<'a>(mounts: &'a [Mount], site: &mut Site<'_>) -> Result<Vec<(&'a Mount, OwnedFd)>, Error> {
+    let mut late = Vec::new();
+    for (at, planned) in mounts.iter().enumerate() {
+        let mounted = attach(at, planned, site)?;
+        if !planned.late.is_empty() {
+            late.push((planned, mounted));
+        }
+    }
+    Ok(late)
+}
+
+/// What had to wait until nothing else has to be put inside.
+pub fn change_late(late: &[(&Mount, OwnedFd)]) -> Result<(), Error> {
+    for (planned, mounted) in late {
+        let Change { set, clear } = planned.late;
+        sys::mount::set_attrs(mounted, set, clear, 0).map_err(|source| wrong(planned, source))?;
+    }
+    Ok(())
+}
+
+fn attach(at: usize, planned: &Mount, site: &mut Site<'_>) -> Result<OwnedFd, Error> {
+    let mounted = match &planned.what {
+        What::Bind(bind) => attach_bind(at, planned, bind, site)?,
+        What::Fresh(wanted) => fresh::attach(planned, wanted, site)?,
+        What::Cgroup(view) => super::cgroup::attach(planned, *view, site)?,
+        What::Change => change(planned, site)?,
+    };
+    for propagation in &planned.propagation {
+        let recursive = if propagation.recursive { Tree::Whole } else { Tree::One };
+        mount::set_propagation(&mounted, propagation.flag, recursive.flag())
+            .map_err(|source| wrong(planned, source))?;
+    }
+    Ok(mounted)
+}
+
+fn attach_bind(at: usize, planned: &Mount, bind: &Bind, site: &mut Site<'_>) -> Result<OwnedFd, Error> {
+    let fail = |source| bind_wrong(planned, bind, source);
+    let tree = match &bind.source {
+        Source::Host(_) => site.sources.binds.get_mut(at).and_then(Option::take),
+        Source::Root(inside) => {
+            let open = path::open_in(site.root, inside, OFlag::O_PATH).map_err(fail)?;
+            let tree = clone_of(&open, bind.tree).map_err(fail)?;
+            translate(&tree, bind, site.sources.idmap(at))?;
+            Some(tree)
+        }
+    };
+    let Some(tree) = tree else {
+        return Err(fail(std::io::Error::from_raw_os_error(libc::EBADF)));
+    };
+    let kind = match place::is_directory(&tree).map_err(fail)? {
+        true => Kind::Directory,
+        false => Kind::File,
+    };
+    // The attributes first: at no moment is it there without them.
+    set_attrs(&tree, planned.attrs.own, Tree::One).map_err(fail)?;
+    set_attrs(&tree, planned.attrs.tree, Tree::Whole).map_err(fail)?;
+    let target = place::open(site.root, &planned.destination, kind).map_err(fail)?;
+    mount::attach(&tree, &target.fd).map_err(fail)?;
+    Ok(tree)
+}
+
+/// A flag that a more privileged namespace has locked cannot be cleared, but one that is not even set need not be.
+fn set_attrs(tree: &OwnedFd, change: Change, reach: Tree) -> std::io::Result<()> {
+    if change.is_empty() {
+        return Ok(());
+    }
+    let first = mount::set_attrs(tree, change.set, change.clear, reach.flag());
+    match &first {
+        Err(source) if source.raw_os_error() == Some(libc::EPERM) && change.clear != 0 => {}
+        _ => return first,
+    }
+    let present = present_flags(tree)?;
+    let clear = change.clear & present & !libc::MOUNT_ATTR__ATIME;
+    match (clear, change.set) {
+        (0, 0) => Ok(()),
+        // Clearing the access time field is asked for only together with setting it; without it the present kind stays.
+        (0, set) => mount::set_attrs(tree, set & !libc::MOUNT_ATTR__ATIME, 0, reach.flag()),
+        _ => first,
+    }
+}
+
+fn present_flags(tree: &OwnedFd) -> std::io::Result<u64> {
+    use nix::sys::statvfs::{FsFlags, fstatvfs};
+    let present = fstatvfs(tree)?.flags();
+    let pairs = [
+        (FsFlags::ST_RDONLY, libc::MOUNT_ATTR_RDONLY),
+        (FsFlags::ST_NOSUID, libc::MOUNT_ATTR_NOSUID),
+        (FsFlags::ST_NODEV, libc::MOUNT_ATTR_NODEV),
+        (FsFlags::ST_NOEXEC, libc::MOUNT_ATTR_NOEXEC),
+        (FsFlags::ST_NODIRATIME, libc::MOUNT_ATTR_NODIRATIME),
+    ];
+    Ok(pairs.iter().filter(|(flag, _)| present.contains(*flag)).fold(0, |sum, (_, attr)| sum | attr))
+}
+
+fn change(planned: &Mount, site: &Site<'_>) -> Result<OwnedFd, Error> {
+    let fail = |source| wrong(planned, source);
+    let mounted = path::open_in(site.root, &planned.destination, OFlag::O_PATH).map_err(fail)?;
+    set_attrs(&mounted, planned.attrs.own, Tree::One).map_err(fail)?;
+    set_attrs(&mounted, planned.attrs.tree, Tree::Whole).map_err(fail)?;
+    Ok(mounted)
+}
+
+/// Opens the place for a directory-like mount.
+pub fn directory(planned: &Mount, site: &Site<'_>) -> Result<Place, Error> {
+    place::open(site.root, &planned.destination, Kind::Directory).map_err(|source| wrong(planned, source))
+}
+
+/// proc and sysfs hold what the runtime relies on: a link in their place could send it elsewhere (CVE-2019-19921).
+pub fn ordinary_directory(planned: &Mount, kind: &str, site: &Site<'_>) -> Result<Place, Error> {
+    let refuse = || {
+        let text = format!("filesystem {kind:?} must be mounted on ordinary directory");
+        Error::new(error::Kind::Attack, text)
+    };
+    match path::open_plain_in(site.root, &planned.destination, OFlag::O_PATH) {
+        Ok(fd) if place::is_directory(&fd).map_err(|source| wrong(planned, source))? => {
+            Ok(Place { fd, origin: place::Origin::Found })
+        }
+        Ok(_) => Err(refuse()),
+        Err(source) if source.raw_os_error() == Some(libc::ELOOP) => Err(refuse()),
+        Err(source) if source.raw_os_error() == Some(libc::ENOENT) => directory(planned, site),
+        Err(source) => Err(wrong(planned, source)),
+    }
+}
+
+/// The error for a mount that has no source worth naming.
+pub fn wrong(planned: &Mount, source: std::io::Error) -> Error {
+    let what = match &planned.what {
+        What::Bind(bind) => return bind_wrong(planned, bind, source),
+        What::Fresh(fresh) => fresh.kind.as_str(),
+        What::Cgroup(_) => "cgroup",
+        What::Change => return Error::system(format!("remount {}", planned.destination.display()), source),
+    };
+    Error::system(format!("mount {what} on {}", planned.destination.display()), source)
+}
+
+fn bind_wrong(planned: &Mount, bind: &Bind, source: std::io::Error) -> Error {
+    let from: &Path = match &bind.source {
+        Source::Host(path) | Source::Root(path) => path,
+    };
+    Error::system(format!("mount {} on {}", from.display(), planned.destination.display()), source)
+}

@@ -1,0 +1,127 @@
+//! Where something goes in the container's root: found, or made on the way.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
+use nix::sys::stat::{Mode, SFlag, fstatat, mkdirat, mknodat};
+
+use crate::sys::path::open_in;
+
+/// What has to be made where nothing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Directory,
+    File,
+}
+
+/// Whether it was there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    Found,
+    Made,
+}
+
+/// A place that is open (`O_PATH`).
+#[derive(Debug)]
+pub struct Place {
+    pub fd: OwnedFd,
+    pub origin: Origin,
+}
+
+/// Opens `path` in `root`; makes it and the directories above it where they are missing. Dangling links are followed within the
+/// root, as an image may well have /etc/mtab or /var/run point to what only exists later.
+pub fn open(root: &OwnedFd, path: &Path, kind: Kind) -> io::Result<Place> {
+    match open_in(root, path, OFlag::O_PATH) {
+        Ok(fd) => Ok(Place { fd, origin: Origin::Found }),
+        Err(source) if source.raw_os_error() == Some(libc::ENOENT) => make(root, path, kind),
+        Err(source) => Err(source),
+    }
+}
+
+/// The kernel's own limit for links in one path (MAXSYMLINKS).
+const MOST_LINKS: usize = 40;
+
+fn make(root: &OwnedFd, path: &Path, kind: Kind) -> io::Result<Place> {
+    let mut rest = parts(path);
+    let mut reached = PathBuf::from("/");
+    let mut here = open_in(root, &reached, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+    let mut links = 0;
+    while let Some(name) = rest.pop_front() {
+        let next = reached.join(&name);
+        match open_in(root, &next, OFlag::O_PATH) {
+            Ok(fd) => {
+                here = fd;
+                reached = next;
+                continue;
+            }
+            Err(source) if source.raw_os_error() == Some(libc::ENOENT) => {}
+            Err(source) => return Err(source),
+        }
+        match link_target(&here, &name)? {
+            Some(_) if links == MOST_LINKS => return Err(io::Error::from_raw_os_error(libc::ELOOP)),
+            Some(target) => {
+                links += 1;
+                if target.is_absolute() {
+                    reached = PathBuf::from("/");
+                    here = open_in(root, &reached, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+                }
+                for part in parts(&target).into_iter().rev() {
+                    rest.push_front(part);
+                }
+            }
+            None => {
+                here = make_one(&here, &name, if rest.is_empty() { kind } else { Kind::Directory })?;
+                reached = next;
+            }
+        }
+    }
+    Ok(Place { fd: here, origin: Origin::Made })
+}
+
+fn parts(path: &Path) -> VecDeque<OsString> {
+    path.components()
+        .filter_map(|part| match part {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some(OsString::from("..")),
+            _ => None,
+        })
+        .collect()
+}
+
+fn link_target(dir: &OwnedFd, name: &OsString) -> io::Result<Option<PathBuf>> {
+    match readlinkat(dir, name.as_os_str()) {
+        Ok(target) => Ok(Some(PathBuf::from(target))),
+        Err(Errno::ENOENT | Errno::EINVAL) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// A single component relative to an open directory, and no link: nothing can lead this elsewhere.
+fn make_one(dir: &OwnedFd, name: &OsString, kind: Kind) -> io::Result<OwnedFd> {
+    let name = name.as_os_str();
+    let made = match kind {
+        Kind::Directory => mkdirat(dir, name, Mode::from_bits_truncate(0o755)),
+        Kind::File => mknodat(dir, name, SFlag::S_IFREG, Mode::from_bits_truncate(0o644), 0),
+    };
+    match made {
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    Ok(openat(dir, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?)
+}
+
+/// Whether the open thing is a directory.
+pub fn is_directory(fd: impl AsFd) -> io::Result<bool> {
+    let found = fstatat(fd, "", AtFlags::AT_EMPTY_PATH)?;
+    Ok(SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR)
+}
+
+/// The permission bits of the open thing.
+pub fn mode(fd: impl AsFd) -> io::Result<u32> {
+    Ok(fstatat(fd, "", AtFlags::AT_EMPTY_PATH)?.st_mode & 0o7777)
+}

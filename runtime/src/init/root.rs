@@ -1,0 +1,99 @@
+//! The container's root: attached, entered, sealed.
+//!
+//! It is attached over `/` itself: that place is always reachable, whatever the modes on the way to the bundle are, and paths from
+//! `/` still lead into the host's tree, since a walk begins below what covers its first step.
+
+use std::os::fd::OwnedFd;
+
+use nix::fcntl::{OFlag, open};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::Mode;
+
+use crate::error::Error;
+use crate::plan::mount_options::Tree;
+use crate::plan::rootfs::{Access, Pivot, Propagation, Rootfs};
+use crate::sys;
+
+/// Cuts or keeps the ties between the host's mounts and this namespace's copies.
+pub fn set_propagation(rootfs: &Rootfs) -> Result<(), Error> {
+    change_propagation("/", rootfs.propagation)
+        .map_err(|source| Error::system("set the propagation of the host's mounts", source))
+}
+
+fn change_propagation(path: &str, propagation: Propagation) -> std::io::Result<()> {
+    let mut flags = MsFlags::from_bits_truncate(propagation.flag);
+    flags.set(MsFlags::MS_REC, propagation.recursive);
+    Ok(mount(None::<&str>, path, None::<&str>, flags, None::<&str>)?)
+}
+
+/// Puts the detached tree over `/`.
+pub fn attach(rootfs: &Rootfs, tree: &OwnedFd) -> Result<(), Error> {
+    let wrong = |source: std::io::Error| {
+        Error::system(format!("attach the root file system {}", rootfs.path.display()), source)
+    };
+    if rootfs.propagation.flag == libc::MS_SHARED {
+        // What is attached to a shared mount appears on the host too, and pivot_root refuses it.
+        let private = Propagation { flag: libc::MS_PRIVATE, recursive: false };
+        change_propagation("/", private).map_err(wrong)?;
+    }
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let top = open("/", flags, Mode::empty()).map_err(|errno| wrong(errno.into()))?;
+    sys::mount::attach(tree, &top).map_err(wrong)
+}
+
+/// Makes it `/`; the host's tree is out of reach afterwards.
+pub fn enter(rootfs: &Rootfs, root: &OwnedFd) -> Result<(), Error> {
+    let entered = match rootfs.pivot {
+        Pivot::PivotRoot => pivot(root),
+        Pivot::MoveOver => move_over(root),
+    };
+    entered.map_err(|source| {
+        let error = Error::system(format!("make {} the root", rootfs.path.display()), source);
+        match (rootfs.pivot, error.errno()) {
+            (Pivot::PivotRoot, Some(libc::EINVAL)) => error.hint("on an initramfs, --no-pivot is needed"),
+            _ => error,
+        }
+    })
+}
+
+fn pivot(root: &OwnedFd) -> std::io::Result<()> {
+    nix::unistd::fchdir(root)?;
+    sys::mount::pivot_root_here()?;
+    // The old root lies over the new one now, and the working directory is in it.
+    umount2(".", MntFlags::MNT_DETACH)?;
+    Ok(nix::unistd::chdir("/")?)
+}
+
+/// Without pivot_root the host's mounts stay below. Whatever of proc and sysfs lies there is unmounted or covered first: a
+/// process that gets out of its root would find the whole host in them.
+fn move_over(root: &OwnedFd) -> std::io::Result<()> {
+    for path in ["/proc", "/sys"] {
+        match umount2(path, MntFlags::MNT_DETACH) {
+            Ok(()) | Err(nix::errno::Errno::EINVAL) => {}
+            // Locked by a more privileged namespace.
+            Err(nix::errno::Errno::EPERM) => cover(path)?,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    nix::unistd::fchdir(root)?;
+    nix::unistd::chroot(".")?;
+    Ok(nix::unistd::chdir("/")?)
+}
+
+fn cover(path: &str) -> std::io::Result<()> {
+    Ok(mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::MS_RDONLY, None::<&str>)?)
+}
+
+/// The last changes of the root itself.
+pub fn seal(rootfs: &Rootfs, root: &OwnedFd) -> Result<(), Error> {
+    if let Some(propagation) = rootfs.final_propagation {
+        let recursive = if propagation.recursive { Tree::Whole } else { Tree::One };
+        sys::mount::set_propagation(root, propagation.flag, recursive.flag())
+            .map_err(|source| Error::system("set the propagation of the container's root", source))?;
+    }
+    match rootfs.access {
+        Access::ReadWrite => Ok(()),
+        Access::ReadOnly => sys::mount::set_attrs(root, libc::MOUNT_ATTR_RDONLY, 0, 0)
+            .map_err(|source| Error::system("make the container's root read-only", source)),
+    }
+}

@@ -1,0 +1,46 @@
+//! How and where the process runs.
+
+use crate::error::Error;
+use crate::plan::process::Process;
+use crate::plan::sched::{MOST_CPUS, Scheduler};
+use crate::sys::{process, sched};
+
+/// Policy, I/O priority and execution domain, while there is still the right to raise them.
+pub fn apply(planned: &Process) -> Result<(), Error> {
+    if let Some(scheduler) = &planned.scheduler {
+        set_policy(scheduler)?;
+    }
+    if let Some(value) = planned.io_priority {
+        sched::set_io_priority(value).map_err(|source| Error::system("set the I/O priority", source))?;
+    }
+    match planned.personality {
+        None => Ok(()),
+        Some(domain) => process::set_personality(domain)
+            .map_err(|source| Error::system("set the execution domain (personality)", source)),
+    }
+}
+
+fn set_policy(planned: &Scheduler) -> Result<(), Error> {
+    let Scheduler { policy, flags, nice, priority, runtime, deadline, period } = *planned;
+    let attr = sched::Attr { size: 0, policy, flags, nice, priority, runtime, deadline, period };
+    sched::set_attr(attr).map_err(|source| Error::system("set the scheduling policy", source))
+}
+
+/// All processors of the cpuset: the runtime's own affinity is none of the container's business. Best effort, since the policy of
+/// the host's security modules may forbid it.
+pub fn reset_affinity() {
+    let words = usize::try_from(MOST_CPUS / 64).unwrap_or(128);
+    drop(sched::set_affinity(0, &vec![u64::MAX; words]));
+}
+
+/// These processors only.
+pub fn set_affinity(pid: i32, cpus: &[u32]) -> Result<(), Error> {
+    let mut mask = vec![0_u64; usize::try_from(MOST_CPUS / 64).unwrap_or(128)];
+    for cpu in cpus {
+        let word = usize::try_from(cpu / 64).ok().and_then(|word| mask.get_mut(word));
+        if let Some(word) = word {
+            *word |= 1 << (cpu % 64);
+        }
+    }
+    sched::set_affinity(pid, &mask).map_err(|source| Error::system("set the CPU affinity", source))
+}

@@ -1,0 +1,22 @@
+//! Signals as a program expects them.
+
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+
+use crate::error::Error;
+use crate::sys::process;
+
+/// What the runtime's caller had ignored (a bit for each signal, from 1), and what Rust's own start-up ignores, is not ignored by
+/// the container.
+pub fn reset(ignored: u64) -> Result<(), Error> {
+    for signal in (1..=64).filter(|signal| ignored >> (signal - 1) & 1 == 1) {
+        process::default_signal(signal)
+            .map_err(|source| Error::system(format!("reset signal {signal}"), source))?;
+    }
+    Ok(())
+}
+
+/// The host blocked what it waits for; last, so that nothing ends init half-way by surprise.
+pub fn unblock() -> Result<(), Error> {
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+        .map_err(|errno| Error::system("unblock signals", errno))
+}

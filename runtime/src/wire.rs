@@ -1,0 +1,223 @@
+//! The only talk between host and init: one SEQPACKET pair, one enum each way.
+//!
+//! ```text
+//! host                                     init
+//!   Go  --------------------------------->       mapped, placed, limited      (where the plan says `waits`)
+//!       <---------------------------------  Unmounted                         (where there are prestart or createRuntime hooks)
+//!   Go  --------------------------------->       the hooks have run
+//!       <---------------------------------  Terminal + master                 (with a terminal)
+//!       <---------------------------------  Listener + descriptor             (with a seccomp agent)
+//!       <---------------------------------  Ready
+//!   Go  --------------------------------->       run: start now
+//!       <---------------------------------  end of file: execve has closed init's end
+//! ```
+//!
+//! `create` leaves after `Ready`; init then waits for `start` at the fifo. `Warning` may come at any time, `Failed` too, and ends
+//! the talk. To host, end of file before `Ready` means that init was killed; to init, that the host was: it ends.
+//!
+//! Invariant: a message is one datagram of at most `MOST` bytes; what does not parse is an error, never a guess.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+use crate::error::{Error, Kind};
+use crate::sys;
+
+/// What init says.
+#[derive(Debug)]
+pub enum FromInit {
+    /// In its namespaces, before any mount.
+    Unmounted,
+    /// The master of the container's terminal.
+    Terminal(OwnedFd),
+    /// The listener of its seccomp filter.
+    Listener(OwnedFd),
+    /// Everything but execve is done.
+    Ready,
+    /// Something that is allowed to be missing is missing.
+    Warning(String),
+    /// The end.
+    Failed(Error),
+}
+
+/// The longest message.
+const MOST: usize = 16 << 10;
+const GO: u8 = b'g';
+
+/// The host's end.
+#[derive(Debug)]
+pub struct HostEnd(OwnedFd);
+
+/// Init's end.
+#[derive(Debug)]
+pub struct InitEnd(OwnedFd);
+
+/// A new pair.
+pub fn pair() -> Result<(HostEnd, InitEnd), Error> {
+    let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC);
+    let (host, init) = pair.map_err(|errno| Error::system("make a socket pair", errno))?;
+    Ok((HostEnd(host), InitEnd(init)))
+}
+
+impl HostEnd {
+    /// The next message; None at the end of file.
+    pub fn receive(&self) -> Result<Option<FromInit>, Error> {
+        let mut buffer = [0; MOST];
+        let (count, fd) = sys::fds::receive(&self.0, &mut buffer).map_err(broken)?;
+        match buffer.get(..count).and_then(<[u8]>::split_first) {
+            None => Ok(None),
+            Some((tag, rest)) => decode(*tag, rest, fd).map(Some),
+        }
+    }
+
+    /// Lets init go on.
+    pub fn go(&self) -> Result<(), Error> {
+        sys::fds::send(&self.0, &[GO], None).map_err(broken)
+    }
+}
+
+impl AsFd for HostEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl InitEnd {
+    /// Waits for the host. Plain read and write where no descriptor goes along: a seccomp filter may be in force already, and
+    /// allows these two, if anything.
+    pub fn wait(&self) -> Result<(), Error> {
+        let mut buffer = [0; 2];
+        match nix::unistd::read(&self.0, &mut buffer) {
+            Ok(1) if buffer == [GO, 0] => Ok(()),
+            Ok(_) => Err(Error::new(Kind::System, "wait for the runtime: it has ended")),
+            Err(errno) => Err(broken(errno.into())),
+        }
+    }
+
+    /// Everything but execve is done.
+    pub fn ready(&self) -> Result<(), Error> {
+        self.write(b"r")
+    }
+
+    /// In the namespaces, before any mount.
+    pub fn unmounted(&self) -> Result<(), Error> {
+        self.write(b"u")
+    }
+
+    /// Something that is allowed to be missing is missing.
+    pub fn warn(&self, text: &str) -> Result<(), Error> {
+        self.write(&message(b'w', text.as_bytes()))
+    }
+
+    /// Hands the terminal's master over.
+    pub fn terminal(&self, master: &OwnedFd) -> Result<(), Error> {
+        sys::fds::send(&self.0, b"t", Some(master.as_fd())).map_err(broken)
+    }
+
+    /// Hands the seccomp listener over.
+    pub fn listener(&self, listener: &OwnedFd) -> Result<(), Error> {
+        sys::fds::send(&self.0, b"l", Some(listener.as_fd())).map_err(broken)
+    }
+
+    /// The end. Nobody is left to tell if this fails.
+    pub fn failed(&self, error: &Error) {
+        drop(self.write(&message(b'f', &encode(error))));
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<(), Error> {
+        nix::unistd::write(&self.0, bytes).map(drop).map_err(|errno| broken(errno.into()))
+    }
+}
+
+impl AsFd for InitEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn broken(source: std::io::Error) -> Error {
+    Error::system("talk over the socket between runtime and init", source)
+}
+
+fn message(tag: u8, rest: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(rest.len() + 1);
+    bytes.push(tag);
+    bytes.extend_from_slice(rest);
+    bytes.truncate(MOST);
+    bytes
+}
+
+fn decode(tag: u8, rest: &[u8], fd: Option<OwnedFd>) -> Result<FromInit, Error> {
+    match (tag, fd) {
+        (b'u', None) => Ok(FromInit::Unmounted),
+        (b'r', None) => Ok(FromInit::Ready),
+        (b'w', None) => Ok(FromInit::Warning(String::from_utf8_lossy(rest).into_owned())),
+        (b'f', None) => Ok(FromInit::Failed(decode_error(rest))),
+        (b't', Some(fd)) => Ok(FromInit::Terminal(fd)),
+        (b'l', Some(fd)) => Ok(FromInit::Listener(fd)),
+        _ => Err(Error::new(Kind::System, "talk over the socket between runtime and init: not understood")),
+    }
+}
+
+/// Kind, errno, deed, NUL, hint: also what init writes into the fifo when the program cannot be started.
+pub fn encode(error: &Error) -> Vec<u8> {
+    let kind = match error.kind() {
+        Kind::Invalid => 0,
+        Kind::Unsupported => 1,
+        Kind::System => 2,
+        Kind::Attack => 3,
+    };
+    let mut bytes = vec![kind];
+    bytes.extend_from_slice(&error.errno().unwrap_or(0).to_le_bytes());
+    bytes.extend_from_slice(error.doing().as_bytes());
+    bytes.push(0);
+    bytes.extend_from_slice(error.hint_text().unwrap_or_default().as_bytes());
+    bytes
+}
+
+/// The other way round.
+pub fn decode_error(bytes: &[u8]) -> Error {
+    let Some(([kind, errno @ ..], text)) = bytes.split_first_chunk::<5>() else {
+        return Error::new(Kind::System, "start the container: init has ended without saying why");
+    };
+    let kind = match kind {
+        0 => Kind::Invalid,
+        1 => Kind::Unsupported,
+        2 => Kind::System,
+        _ => Kind::Attack,
+    };
+    let text = String::from_utf8_lossy(text);
+    let (doing, hint) = text.split_once('\0').unwrap_or((&text, ""));
+    let error = match i32::from_le_bytes(*errno) {
+        0 => Error::new(kind, doing),
+        errno => Error::system(doing, std::io::Error::from_raw_os_error(errno)).of_kind(kind),
+    };
+    match hint {
+        "" => error,
+        hint => error.hint(hint),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_arrives_as_it_was() {
+        let errno = std::io::Error::from_raw_os_error(libc::ENOENT);
+        let sent = Error::system("mount /a on /b", errno).hint("pass a source that exists");
+        let got = decode_error(&encode(&sent));
+        assert_eq!(got.to_string(), "mount /a on /b: no such file or directory (pass a source that exists)");
+        assert_eq!(got.kind(), Kind::System);
+        let sent = Error::new(Kind::Attack, "open /proc: it is a symbolic link");
+        let got = decode_error(&encode(&sent));
+        assert_eq!((got.to_string(), got.kind()), (sent.to_string(), Kind::Attack));
+    }
+
+    #[test]
+    fn a_cut_off_error_is_an_error() {
+        let got = decode_error(b"\x02");
+        assert_eq!(got.to_string(), "start the container: init has ended without saying why");
+    }
+}
