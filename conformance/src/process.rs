@@ -5,6 +5,7 @@
 //!
 //! Invariant: no program outlives its bound; it is killed through a pidfd.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -12,6 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -59,9 +61,9 @@ impl Ended {
         Ok(self)
     }
 
-    /// Itself where standard error contains `part`.
+    /// Itself where standard error contains `part`, quoted as runc's text log quotes it or plainly.
     pub(crate) fn says(self, part: &str) -> Result<Self> {
-        if !self.err.contains(part) {
+        if !self.err.replace("\\\"", "\"").contains(part) {
             bail!("{}", self.unexpected(&format!("no {part:?} on standard error")));
         }
         Ok(self)
@@ -115,6 +117,7 @@ impl Running {
             return Ok(None);
         }
         let status = self.child.wait()?;
+        forget(self.child.id());
         Ok(Some(status.code().or_else(|| status.signal().map(|n| 128 + n)).unwrap_or(-1)))
     }
 
@@ -136,6 +139,13 @@ impl Drop for Running {
         // Already ended is the usual case, and no error.
         let _sent = sys::pidfd_kill(self.pidfd.as_fd(), libc::SIGKILL);
         let _status = self.child.wait();
+        forget(self.child.id());
+    }
+}
+
+fn forget(pid: u32) {
+    if let Ok(mut own) = OWN.lock() {
+        own.remove(&pid);
     }
 }
 
@@ -145,6 +155,30 @@ fn contents(file: &mut File) -> Result<String> {
     file.read_to_end(&mut bytes)?;
     file.seek(SeekFrom::End(0))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The children that this process started itself and waits for itself.
+static OWN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+/// Takes, for ever, the exit of every child that was adopted: as a subreaper this process gets the orphans of every runtime, and
+/// the first process of a pid namespace cannot end before the exits of all others in it were taken.
+pub(crate) fn reap_adopted() -> ! {
+    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+    loop {
+        let peeked = waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+        if let Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _)) = peeked
+            && OWN.lock().is_ok_and(|own| !own.contains(&pid.as_raw().cast_unsigned()))
+        {
+            let _status = waitpid(pid, Some(WaitPidFlag::WNOHANG));
+        } else {
+            pause_briefly();
+        }
+    }
+}
+
+pub(crate) fn pause_briefly() {
+    let nothing: &mut [PollFd<'_>] = &mut [];
+    poll(nothing, PollTimeout::from(5_u8)).ok();
 }
 
 /// Starts `command` with an empty standard input unless the caller set one, in a process group of its own.
@@ -157,6 +191,7 @@ pub(crate) fn start(command: &mut Command, input: Stdio) -> Result<Running> {
         let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
         std::fs::OpenOptions::new().append(true).open(path).context("open an output file")
     };
+    let mut own = OWN.lock().map_err(|_| anyhow::anyhow!("the list of children is poisoned"))?;
     let child = command
         .stdin(input)
         .stdout(appending(&out)?)
@@ -164,6 +199,8 @@ pub(crate) fn start(command: &mut Command, input: Stdio) -> Result<Running> {
         .process_group(0)
         .spawn()
         .with_context(|| format!("start `{line}`"))?;
+    own.insert(child.id());
+    drop(own);
     let pidfd = sys::pidfd_open(child.id())?;
     Ok(Running { line, child, pidfd, out, err })
 }
@@ -203,8 +240,7 @@ pub(crate) fn until(what: &str, bound: Duration, mut holds: impl FnMut() -> Resu
         if Instant::now() >= deadline {
             bail!("{what}: not within {} s", bound.as_secs());
         }
-        let nothing: &mut [PollFd<'_>] = &mut [];
-        poll(nothing, PollTimeout::from(5_u8)).ok();
+        pause_briefly();
     }
     Ok(())
 }

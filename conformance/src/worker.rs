@@ -31,6 +31,7 @@ pub(crate) fn work(job: Job) -> Result<Outcome> {
     nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     nix::sys::prctl::set_pdeathsig(Some(Signal::SIGKILL))?;
     nix::sys::prctl::set_child_subreaper(true)?;
+    std::thread::Builder::new().name("reaper".to_owned()).spawn(|| process::reap_adopted())?;
     let case = crate::find_case(&job.case).with_context(|| format!("find the case {}", job.case))?;
     let host = Host::measure();
     if let Some(reason) = case.needs.iter().find_map(|need| host.lacks(*need)) {
@@ -63,22 +64,11 @@ fn clean(ctx: &Ctx) -> Vec<String> {
         // A runtime that cannot delete is found by what is left, below.
         let _ended = ctx.rt(&["delete", "--force", &id]);
     }
-    reap();
     left.extend(descendants(std::process::id()).iter().filter_map(|pid| describe(*pid)));
     kill_descendants(std::process::id());
     left.extend(mounts_below(&ctx.dir));
     left.extend(cgroups_of(&ctx.tag));
     left
-}
-
-/// Takes the exit of every child that has ended: their parents are gone, and this process adopted them.
-fn reap() {
-    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-    while let Ok(status) = waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
-        if status == WaitStatus::StillAlive {
-            break;
-        }
-    }
 }
 
 /// Every process below `pid`, children first come first.
@@ -93,6 +83,11 @@ fn descendants(pid: u32) -> Vec<u32> {
         }
     }
     found.split_off(1)
+}
+
+/// `process PID (COMMAND LINE)` of everything below this process.
+pub(crate) fn described_descendants() -> Vec<String> {
+    descendants(std::process::id()).into_iter().filter_map(describe).collect()
 }
 
 fn describe(pid: u32) -> Option<String> {
@@ -112,10 +107,7 @@ pub(crate) fn kill_descendants(pid: u32) {
             // Already ended is fine.
             let _sent = nix::sys::signal::kill(Pid::from_raw(child.cast_signed()), Signal::SIGKILL);
         }
-        reap();
-        let nothing: &mut [nix::poll::PollFd<'_>] = &mut [];
-        nix::poll::poll(nothing, nix::poll::PollTimeout::from(10_u8)).ok();
-        reap();
+        process::pause_briefly();
     }
 }
 

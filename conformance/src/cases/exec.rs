@@ -74,7 +74,7 @@ fn shares_namespaces(ctx: &Ctx) -> Result<()> {
 
 fn cwd_env_user(ctx: &Ctx) -> Result<()> {
     let id = ctx.waiting("c")?;
-    let flags = ["--cwd", "/tmp", "--env", "A=one", "-e", "B=two words", "--user", "1000:1001"];
+    let flags = ["--cwd", "/tmp", "--env", "A=one", "--env", "B=two words", "--user", "1000:1001"];
     let seen = show(exec(ctx, &id, &flags, &["probe", "show"])?)?;
     ensure!(seen["cwd"] == "/tmp", "cwd: {}", seen["cwd"]);
     ensure!(seen["env"]["A"] == "one" && seen["env"]["B"] == "two words" && seen["env"]["PATH"] == "/bin", "env: {}", seen["env"]);
@@ -163,7 +163,7 @@ fn stdin(ctx: &Ctx) -> Result<()> {
 
 fn additional_gids(ctx: &Ctx) -> Result<()> {
     let id = ctx.waiting("c")?;
-    let seen = show(exec(ctx, &id, &["--additional-gids", "100", "-g", "65"], &["/probe", "show"])?)?;
+    let seen = show(exec(ctx, &id, &["--additional-gids", "100", "--additional-gids", "65"], &["/probe", "show"])?)?;
     let mut groups = seen["groups"].as_array().cloned().unwrap_or_default();
     groups.sort_by_key(Value::as_u64);
     ensure!(groups == [json!(65), json!(100)], "groups: {groups:?}");

@@ -1,0 +1,19 @@
+//! The tests that cross packages: the builder, the runtime, the shim, registries and engines, as a user has them.
+//!
+//! Invariant: nothing is mocked, and nothing is used of a package but its command line and its files.
+
+mod bad_input;
+mod containerd;
+mod flask;
+mod handmade;
+mod hello;
+mod index;
+mod interrupted;
+mod place;
+mod registry;
+
+use crate::case::Case;
+
+/// All tables.
+pub(crate) const ALL: &[&[Case]] =
+    &[handmade::CASES, hello::CASES, flask::CASES, bad_input::CASES, interrupted::CASES, containerd::CASES];
