@@ -2,6 +2,9 @@
 //!
 //! Invariant: a verb returns its error; only `main` here prints one, and sets the exit code.
 
+mod check;
+mod recipe;
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,7 +32,9 @@ pub(crate) struct Global {
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {}
+enum Verb {
+    Check(check::Args),
+}
 
 /// Parses the command line of this process and carries it out.
 #[must_use]
@@ -40,7 +45,9 @@ pub fn main() -> ExitCode {
 
 fn dispatch(verb: Verb, global: &Global) -> Result<ExitCode, Error> {
     let _ = global;
-    match verb {}
+    match verb {
+        Verb::Check(args) => check::check(&args),
+    }
 }
 
 /// One line for the error, the lines of the input below it where there are any.

@@ -14,6 +14,7 @@ pub mod heredoc;
 pub mod ignore;
 mod instruction;
 pub mod lexer;
+pub mod lint;
 mod parse;
 mod pattern;
 pub mod rule;

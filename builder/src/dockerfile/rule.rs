@@ -62,12 +62,6 @@ impl Rule {
     pub fn name(self) -> String {
         format!("{self:?}")
     }
-
-    /// Off unless a `check=` asks for it.
-    #[must_use]
-    pub fn is_experimental(self) -> bool {
-        matches!(self, Self::InvalidDefinitionDescription | Self::CopyIgnoredFile)
-    }
 }
 
 /// A rule that was broken.

@@ -50,6 +50,7 @@ pub fn lower(file: &ast::File, source: &Source, inputs: &Inputs) -> Result<Lower
         needs: Vec::new(),
         warnings: Vec::new(),
         globals: Vec::new(),
+        defaults: Vec::new(),
         done: BTreeMap::new(),
         images: BTreeMap::new(),
     };
@@ -76,6 +77,14 @@ fn finish(nodes: Vec<Node>, mut state: State, inputs: &Inputs) -> Graph {
     }
 }
 
+/// An argument above the first FROM; declared without a value it is known, and empty.
+fn value_in(declared: &[(String, Option<String>)], inputs: &Inputs, name: &str) -> Option<String> {
+    match declared.iter().rev().find(|(n, _)| n == name) {
+        Some((_, value)) => Some(value.clone().unwrap_or_default()),
+        None => args::platform_arg(inputs, name),
+    }
+}
+
 /// One pass over the file.
 pub(super) struct Walk<'a> {
     pub(super) file: &'a ast::File,
@@ -85,6 +94,8 @@ pub(super) struct Walk<'a> {
     needs: Vec<BaseRequest>,
     pub(super) warnings: Vec<Warning>,
     pub(super) globals: Vec<(String, Option<String>)>,
+    /// As `globals`, but without `--build-arg`.
+    defaults: Vec<(String, Option<String>)>,
     /// Stages that were walked; `None`: waits for an image.
     done: BTreeMap<usize, Option<State>>,
     images: BTreeMap<(String, String), NodeId>,
@@ -113,15 +124,36 @@ impl<'a> Walk<'a> {
                     (None, Some(default)) => Some(self.global(default, Rule::UndefinedVar)?),
                     (None, None) => args::platform_arg(self.inputs, &name),
                 };
+                let default = match &definition.value {
+                    None => args::platform_arg(self.inputs, &name),
+                    Some(word) => expand(&word.text, self.escape(), &|name: &str| {
+                        value_in(&self.defaults, self.inputs, name)
+                    })
+                    .ok()
+                    .map(|expanded| expanded.text),
+                };
+                self.defaults.push((name.clone(), default));
                 self.globals.push((name, value));
             }
         }
         Ok(())
     }
 
+    /// Without any `--build-arg`, a base should have a name that can exist.
+    fn warn_of_default(&mut self, stage: &ast::Stage) {
+        let look_up = |name: &str| value_in(&self.defaults, self.inputs, name);
+        let Ok(expanded) = expand(&stage.base.text, self.escape(), &look_up) else { return };
+        let name = expanded.text;
+        // An undeclared argument has a rule of its own.
+        if expanded.missing.is_empty() && name.parse::<Reference>().is_err() {
+            let message = format!("base {} has no valid name unless --build-arg is given", stage.base.text);
+            self.warnings.push(Warning::new(Rule::InvalidDefaultArgInFrom, stage.base.place, message));
+        }
+    }
+
     /// Expands a word with the arguments above the first FROM.
     fn global(&mut self, word: &Word, rule: Rule) -> Result<String, Error> {
-        let look_up = |name: &str| self.global_value(name);
+        let look_up = |name: &str| value_in(&self.globals, self.inputs, name);
         let expanded = expand(&word.text, self.escape(), &look_up)
             .map_err(|message| diagnose::at(self.source, word.place, message))?;
         let known: Vec<String> = self.globals.iter().map(|(name, _)| name.clone()).collect();
@@ -135,15 +167,6 @@ impl<'a> Walk<'a> {
             self.warnings.push(Warning::new(rule, word.place, message));
         }
         Ok(expanded.text)
-    }
-
-    fn global_value(&self, name: &str) -> Option<String> {
-        let declared = self.globals.iter().rev().find(|(n, _)| n == name);
-        match declared {
-            // Declared without a value is known, and empty.
-            Some((_, value)) => Some(value.clone().unwrap_or_default()),
-            None => args::platform_arg(self.inputs, name),
-        }
     }
 
     /// The stage that the result is.
@@ -188,6 +211,9 @@ impl<'a> Walk<'a> {
 
     fn start(&mut self, index: usize, stage: &ast::Stage) -> Result<Option<State>, Error> {
         let name = self.global(&stage.base, Rule::UndefinedArgInFrom)?;
+        if stage.base.text.contains('$') {
+            self.warn_of_default(stage);
+        }
         let platform = match &stage.platform {
             None => self.inputs.platform.clone(),
             Some(word) => self.platform(word)?,

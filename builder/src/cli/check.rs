@@ -1,0 +1,85 @@
+//! `builder check`, and the warnings that a build shows.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::cli::recipe::{Loaded, Recipe};
+use crate::dockerfile::lint;
+use crate::dockerfile::rule::{Rule, Warning};
+use crate::error::{Error, Kind};
+use crate::graph::{self, Inputs, Lowered, Resolved};
+use crate::image::{Config, Digest};
+
+/// Checks a Dockerfile against the rules, without building
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) recipe: Recipe,
+}
+
+/// Prints every broken rule to stdout; the exit code says whether there was one.
+pub(crate) fn check(args: &Args) -> Result<ExitCode, Error> {
+    let loaded = args.recipe.load()?;
+    let mut inputs = args.recipe.inputs()?;
+    let warnings = offline(&loaded, &mut inputs)?;
+    let mut stdout = std::io::stdout().lock();
+    let written = warnings.iter().try_for_each(|warning| {
+        let (message, excerpt) = shown(&loaded, warning);
+        writeln!(stdout, "{message}\n{excerpt}")
+    });
+    written.map_err(|e| Error::system("write to stdout", e))?;
+    if warnings.is_empty() {
+        writeln!(stdout, "{}: no rule is broken", loaded.source.name)
+            .map_err(|e| Error::system("write to stdout", e))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+/// The broken rules as far as they show without the base images: nothing is fetched for a check.
+fn offline(loaded: &Loaded, inputs: &mut Inputs) -> Result<Vec<Warning>, Error> {
+    let mut bases_known = true;
+    loop {
+        let lowering = graph::lower(&loaded.file, &loaded.source, inputs)?;
+        let Lowered::Needs(requests) = lowering.lowered else {
+            let mut found = lint::lint(&loaded.file, Some(&loaded.ignore));
+            let from_base = |warning: &Warning| {
+                // A variable may be the base's, unless it looks like a slip of the fingers.
+                warning.rule == Rule::UndefinedVar
+                    && !bases_known
+                    && !warning.message.contains("did you mean")
+            };
+            found.extend(lowering.warnings.into_iter().filter(|warning| !from_base(warning)));
+            return Ok(lint::kept(found, &loaded.file.directives.check));
+        };
+        bases_known = false;
+        for request in requests {
+            let config = Config::scratch(&request.platform);
+            let stand_in = Resolved { manifest: Digest::of(b""), config };
+            inputs.bases.insert(request.key(), stand_in);
+        }
+    }
+}
+
+/// The warnings of a build, of which lowering found some; an error where the file asks for it.
+pub(crate) fn warnings(loaded: &Loaded, lowered: Vec<Warning>) -> Result<Vec<Warning>, Error> {
+    let mut found = lint::lint(&loaded.file, Some(&loaded.ignore));
+    found.extend(lowered);
+    let kept = lint::kept(found, &loaded.file.directives.check);
+    match kept.first() {
+        Some(first) if loaded.file.directives.check.error => {
+            let (message, excerpt) = shown(loaded, first);
+            let message = format!("{message}, and {} more", kept.len() - 1);
+            let message = if kept.len() == 1 { shown(loaded, first).0 } else { message };
+            Err(Error::new(Kind::Invalid, message).excerpt(excerpt).hint("the file has check=error=true"))
+        }
+        _ => Ok(kept),
+    }
+}
+
+/// `Dockerfile:3: RuleName: message`, and the line below it.
+pub(crate) fn shown(loaded: &Loaded, warning: &Warning) -> (String, String) {
+    let (line, _) = loaded.source.position(warning.place.start);
+    let message = format!("{}:{line}: {}: {}", loaded.source.name, warning.rule.name(), warning.message);
+    (message, loaded.source.excerpt(warning.place))
+}
