@@ -7,13 +7,14 @@ use super::facts::{Facts, Setgroups};
 use super::ids;
 use super::namespaces::{self, Namespaces};
 use super::process::{self, Around, Process};
-use super::{Need, Side, missing, sched};
+use super::{Need, Side, missing, sched, seccomp};
 use crate::error::Error;
 
 /// A process that joins the namespaces of a container's init.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Joining {
     pub process: Process,
+    pub seccomp: Option<seccomp::Program>,
     /// For `setns` before the clone: only children enter a pid namespace. With a user namespace by a go-between.
     pub before: i32,
     /// For `setns` by the child, all at once.
@@ -44,6 +45,7 @@ pub fn plan(spec: &Spec, asked: &SpecProcess, facts: &Facts, preserve_fds: u32) 
     };
     Ok(Joining {
         process,
+        seccomp: seccomp::plan(linux.seccomp().as_ref())?,
         before: flags & before,
         inside: flags & !before,
         cpus_first: sched::cpus(affinity.and_then(|cpus| cpus.initial().as_deref()), field)?,

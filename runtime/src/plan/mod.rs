@@ -19,6 +19,7 @@ pub mod namespaces;
 pub mod process;
 pub mod rootfs;
 pub mod sched;
+pub mod seccomp;
 pub mod sysctl;
 pub mod text;
 
@@ -88,6 +89,7 @@ pub struct Plan {
     pub sysctls: Vec<sysctl::Sysctl>,
     pub keyring: Keyring,
     pub process: process::Process,
+    pub seccomp: Option<seccomp::Program>,
     pub hooks: hooks::Hooks,
     /// Who opens the root file system and the sources of bind mounts.
     pub sources: Side,
@@ -118,6 +120,7 @@ pub fn plan(spec: &Spec, facts: &Facts, options: &Options) -> Result<Plan, Error
         domainname: spec.domainname().clone().filter(|name| !name.is_empty()),
         sysctls: sysctl::plan(linux, &namespaces)?,
         keyring: options.keyring.clone(),
+        seccomp: seccomp::plan(linux.seccomp().as_ref())?,
         hooks: hooks::plan(spec)?,
         sources: sources_side(&namespaces, facts),
         namespaces,

@@ -1,0 +1,105 @@
+//! Architectures: how a filter tells them apart, and their calls.
+
+use oci_spec::runtime::Arch;
+
+use super::tables;
+use crate::error::Error;
+use crate::plan::text::invalid;
+
+/// One way of making system calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Abi {
+    pub(super) name: &'static str,
+    /// `AUDIT_ARCH_*` (linux/audit.h).
+    pub(super) audit: u32,
+    /// Added to every number: x32 shares the architecture of x86-64 and differs by a bit.
+    pub(super) bit: u32,
+    pub(super) width: Width,
+    /// "number=name" words, ascending.
+    calls: &'static str,
+}
+
+/// How much of an argument counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Width {
+    Bits32,
+    Bits64,
+}
+
+/// The bit that a call of x32 has.
+pub(super) const X32: u32 = 0x4000_0000;
+/// Calls private to one architecture start here (ARM); they say nothing about a profile's age.
+pub(super) const PRIVATE: u32 = 0xf_0000;
+
+impl Abi {
+    /// Number and name of every call.
+    pub(super) fn calls(self) -> impl Iterator<Item = (u32, &'static str)> {
+        self.calls.split(' ').filter_map(move |word| {
+            let (number, name) = word.split_once('=')?;
+            Some((number.parse::<u32>().ok()? | self.bit, name))
+        })
+    }
+}
+
+const fn abi(name: &'static str, audit: u32, width: Width, calls: &'static str) -> Abi {
+    Abi { name, audit, bit: 0, width, calls }
+}
+
+const X86_64: Abi = abi("x86_64", 0xc000_003e, Width::Bits64, tables::x86_64::CALLS);
+
+/// All that are known, by the name that the specification gives them.
+const ALL: [(Arch, Abi); 10] = [
+    (Arch::ScmpArchX86_64, X86_64),
+    (Arch::ScmpArchX86, abi("x86", 0x4000_0003, Width::Bits32, tables::x86::CALLS)),
+    (Arch::ScmpArchX32, Abi { name: "x32", bit: X32, calls: tables::x32::CALLS, ..X86_64 }),
+    (Arch::ScmpArchAarch64, abi("aarch64", 0xc000_00b7, Width::Bits64, tables::aarch64::CALLS)),
+    (Arch::ScmpArchArm, abi("arm", 0x4000_0028, Width::Bits32, tables::arm::CALLS)),
+    (Arch::ScmpArchRiscv64, abi("riscv64", 0xc000_00f3, Width::Bits64, tables::riscv64::CALLS)),
+    (Arch::ScmpArchPpc64, abi("ppc64", 0x8000_0015, Width::Bits64, tables::powerpc64::CALLS)),
+    (Arch::ScmpArchPpc64le, abi("ppc64le", 0xc000_0015, Width::Bits64, tables::powerpc64::CALLS)),
+    (Arch::ScmpArchS390x, abi("s390x", 0x8000_0016, Width::Bits64, tables::s390x::CALLS)),
+    (Arch::ScmpArchLoongarch64, abi("loongarch64", 0xc000_0102, Width::Bits64, tables::loongarch64::CALLS)),
+];
+
+/// The architecture that this program is built for; its own calls are always among those filtered.
+const NATIVE: Arch = if cfg!(target_arch = "x86_64") {
+    Arch::ScmpArchX86_64
+} else if cfg!(target_arch = "aarch64") {
+    Arch::ScmpArchAarch64
+} else if cfg!(target_arch = "riscv64") {
+    Arch::ScmpArchRiscv64
+} else if cfg!(all(target_arch = "powerpc64", target_endian = "little")) {
+    Arch::ScmpArchPpc64le
+} else if cfg!(target_arch = "powerpc64") {
+    Arch::ScmpArchPpc64
+} else if cfg!(target_arch = "s390x") {
+    Arch::ScmpArchS390x
+} else if cfg!(target_arch = "loongarch64") {
+    Arch::ScmpArchLoongarch64
+} else if cfg!(target_arch = "arm") {
+    Arch::ScmpArchArm
+} else {
+    Arch::ScmpArchX86
+};
+
+/// The native one first, each once.
+pub(super) fn plan(asked: &[Arch]) -> Result<Vec<Abi>, Error> {
+    let mut abis = vec![find(NATIVE, 0)?];
+    for (at, arch) in asked.iter().enumerate() {
+        let abi = match arch {
+            Arch::ScmpArchNative => continue,
+            arch => find(*arch, at)?,
+        };
+        if !abis.contains(&abi) {
+            abis.push(abi);
+        }
+    }
+    Ok(abis)
+}
+
+fn find(arch: Arch, at: usize) -> Result<Abi, Error> {
+    let found = ALL.iter().find(|(known, _)| *known == arch).map(|(_, abi)| *abi);
+    found.ok_or_else(|| {
+        invalid(format!("linux.seccomp.architectures[{at}]"), "no filter can be made for this architecture")
+    })
+}

@@ -1,0 +1,246 @@
+//! The block of one architecture: ranges of numbers with the same answer, found by halving.
+
+use super::arch::{Abi, PRIVATE, X32};
+use super::rules::{Rule, Rules};
+use super::{ENOSYS, IF_AT_LEAST, Instruction, JUMP, KILL_THREAD, RETURN, compare};
+use crate::error::Error;
+
+/// From this number on, up to the next range, this code.
+struct Range {
+    first: u32,
+    code: Vec<Instruction>,
+}
+
+/// Expects the number in the accumulator; every path ends in an answer.
+pub(super) fn block(rules: &Rules, abis: &[Abi]) -> Result<Vec<Instruction>, Error> {
+    let mut ranges = Vec::new();
+    let own: Vec<&Abi> = abis.iter().filter(|abi| abi.bit == 0).collect();
+    for abi in own {
+        add_ranges(rules, abi, &mut ranges)?;
+    }
+    let is_x86_64 = abis.iter().any(|abi| abi.name == "x86_64");
+    match abis.iter().find(|abi| abi.bit == X32) {
+        Some(abi) => {
+            // Listed alone it still shares its architecture's block.
+            if ranges.is_empty() {
+                add(&mut ranges, 0, answer(KILL_THREAD));
+            }
+            add_ranges(rules, abi, &mut ranges)?;
+        }
+        None if is_x86_64 => add(&mut ranges, X32, answer(KILL_THREAD)),
+        None => {}
+    }
+    Ok(search(&ranges))
+}
+
+fn add_ranges(rules: &Rules, abi: &Abi, ranges: &mut Vec<Range>) -> Result<(), Error> {
+    let mut next = abi.bit;
+    let mut newest = None;
+    for (number, name) in abi.calls() {
+        if number > next {
+            add(ranges, next, answer(rules.default));
+        }
+        let said = rules.of(name);
+        add(ranges, number, code(rules, said, abi)?);
+        next = number + 1;
+        if !said.is_empty() && number & !abi.bit < PRIVATE {
+            newest = Some(number);
+        }
+    }
+    add(ranges, next, answer(rules.default));
+    if let (false, Some(newest)) = (rules.permissive, newest) {
+        end_at(ranges, newest + 1);
+    }
+    Ok(())
+}
+
+/// Everything from here on is newer than the profile.
+fn end_at(ranges: &mut Vec<Range>, first: u32) {
+    let keep = |range: &Range| range.first < first || range.first >= PRIVATE && range.first & X32 == 0;
+    ranges.retain(keep);
+    let at = ranges.iter().position(|range| range.first > first).unwrap_or(ranges.len());
+    ranges.insert(at, Range { first, code: answer(ENOSYS) });
+}
+
+fn add(ranges: &mut Vec<Range>, first: u32, code: Vec<Instruction>) {
+    match ranges.last() {
+        Some(last) if last.code == code => {}
+        _ => ranges.push(Range { first, code }),
+    }
+}
+
+fn answer(value: u32) -> Vec<Instruction> {
+    vec![(RETURN, 0, 0, value)]
+}
+
+/// Rules with conditions first, then the one without: what is said of a special case counts more than what is said in general.
+fn code(rules: &Rules, said: &[Rule], abi: &Abi) -> Result<Vec<Instruction>, Error> {
+    let mut code = Vec::new();
+    for rule in said.iter().filter(|rule| !rule.args.is_empty()) {
+        code.extend(compare::test(&rule.args, abi.width)?);
+        code.push((RETURN, 0, 0, rule.answer));
+    }
+    let general = said.iter().find(|rule| rule.args.is_empty());
+    code.extend(answer(general.map_or(rules.default, |rule| rule.answer)));
+    Ok(code)
+}
+
+/// Halves the list until one range is left. Conditional jumps reach 255 instructions; the long way takes a plain one.
+fn search(ranges: &[Range]) -> Vec<Instruction> {
+    match ranges {
+        [] => answer(KILL_THREAD),
+        [one] => one.code.clone(),
+        many => {
+            let (low, high) = many.split_at(many.len() / 2);
+            let first = high.first().map_or(0, |range| range.first);
+            let (low, high) = (search(low), search(high));
+            let mut code = match u8::try_from(low.len()) {
+                Ok(distance) => vec![(IF_AT_LEAST, distance, 0, first)],
+                Err(_) => {
+                    let distance = u32::try_from(low.len()).unwrap_or(u32::MAX);
+                    vec![(IF_AT_LEAST, 0, 1, first), (JUMP, 0, 0, distance)]
+                }
+            };
+            code.extend(low);
+            code.extend(high);
+            code
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Instruction, plan};
+    use oci_spec::runtime::LinuxSeccomp;
+
+    /// What the kernel's interpreter does with the instructions that are used here.
+    fn run(program: &[Instruction], arch: u32, number: u32, args: [u64; 6]) -> u32 {
+        let mut words = vec![number, arch, 0, 0];
+        words.extend(args.iter().flat_map(|arg| [*arg as u32, (arg >> 32) as u32]));
+        let (mut at, mut value) = (0usize, 0u32);
+        loop {
+            let (code, jt, jf, k) = program[at];
+            at += 1;
+            let jump = |truth: bool| usize::from(if truth { jt } else { jf });
+            match code {
+                0x20 => value = words[k as usize / 4],
+                0x54 => value &= k,
+                0x05 => at += k as usize,
+                0x15 => at += jump(value == k),
+                0x25 => at += jump(value > k),
+                0x35 => at += jump(value >= k),
+                0x06 => return k,
+                other => panic!("instruction {other:#x}"),
+            }
+        }
+    }
+
+    fn program(profile: serde_json::Value) -> Vec<Instruction> {
+        let profile: LinuxSeccomp = serde_json::from_value(profile).unwrap();
+        plan(Some(&profile)).unwrap().unwrap().instructions
+    }
+
+    const ALLOW: u32 = 0x7fff_0000;
+    const EPERM: u32 = 0x0005_0001;
+    const ENOSYS: u32 = 0x0005_0026;
+    const X86_64: u32 = 0xc000_003e;
+    const X86: u32 = 0x4000_0003;
+
+    #[test]
+    fn each_call_of_each_architecture_gets_its_answer() {
+        let program = program(serde_json::json!({
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+            "syscalls": [
+                { "names": ["read", "write", "exit", "clone3", "no_such_call"], "action": "SCMP_ACT_ALLOW" },
+                { "names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "errnoRet": 77 },
+                { "names": ["mkdirat"], "action": "SCMP_ACT_KILL_PROCESS" },
+            ],
+        }));
+        let none = [0; 6];
+        let x32 = 0x4000_0000;
+        let known = [
+            (X86_64, 0, ALLOW),             // read
+            (X86_64, 2, EPERM),             // open
+            (X86_64, 60, ALLOW),            // exit
+            (X86_64, 83, 0x0005_0000 | 77), // mkdir
+            (X86_64, 258, 0x8000_0000),     // mkdirat
+            (X86_64, 435, ALLOW),           // clone3
+            (X86_64, 436, ENOSYS),          // newer than all that are named
+            (X86_64, u32::MAX, ENOSYS),
+            (X86_64, x32, ALLOW), // read
+            (X86_64, x32 | 436, ENOSYS),
+            (X86, 3, ALLOW), // read
+            (X86, 0, EPERM), // restart_syscall
+            (X86, 1, ALLOW), // exit
+            (X86, 436, ENOSYS),
+            (0xc000_00b7, 63, 0), // read on another machine
+        ];
+        for (arch, number, answer) in known {
+            assert_eq!(run(&program, arch, number, none), answer, "{arch:#x} {number}");
+        }
+    }
+
+    #[test]
+    fn without_x32_in_the_profile_its_calls_end_the_thread() {
+        let allow = serde_json::json!({ "defaultAction": "SCMP_ACT_ALLOW" });
+        let program = program(allow);
+        assert_eq!(run(&program, X86_64, 0x4000_0000, [0; 6]), 0);
+        assert_eq!(run(&program, X86_64, 999, [0; 6]), ALLOW);
+        assert_eq!(run(&program, X86, 1, [0; 6]), 0);
+    }
+
+    #[test]
+    fn arguments_are_compared_as_64_bits() {
+        let rule = |op: &str, value: u64, two: u64| {
+            program(serde_json::json!({
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [{
+                    "names": ["getpid"],
+                    "action": "SCMP_ACT_ERRNO",
+                    "args": [{ "index": 1, "value": value, "valueTwo": two, "op": op }],
+                }],
+            }))
+        };
+        let big = 0x1_0000_0005u64;
+        let table: [(&str, u64, u64, &[u64], &[u64]); 7] = [
+            ("SCMP_CMP_EQ", big, 0, &[big], &[5, 0x1_0000_0000, big + 1]),
+            ("SCMP_CMP_NE", big, 0, &[5, 0x2_0000_0005], &[big]),
+            ("SCMP_CMP_LT", big, 0, &[0, 6, big - 1], &[big, big + 1, u64::MAX]),
+            ("SCMP_CMP_LE", big, 0, &[6, big], &[big + 1, 0x2_0000_0000]),
+            ("SCMP_CMP_GT", big, 0, &[big + 1, 0x2_0000_0000], &[6, big]),
+            ("SCMP_CMP_GE", big, 0, &[big, 0x2_0000_0000], &[6, big - 1]),
+            ("SCMP_CMP_MASKED_EQ", 0x1_0000_0001, 1, &[1, 3, 0x2_0000_0001], &[0, 0x1_0000_0001]),
+        ];
+        for (op, value, two, hits, misses) in table {
+            let program = rule(op, value, two);
+            let answer = |arg: u64| run(&program, X86_64, 39, [0, arg, 0, 0, 0, 0]);
+            for hit in hits {
+                assert_eq!(answer(*hit), EPERM, "{op} {hit:#x}");
+            }
+            for miss in misses {
+                assert_eq!(answer(*miss), ALLOW, "{op} {miss:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn conditions_on_one_argument_are_alternatives_and_on_several_hold_together() {
+        let program = program(serde_json::json!({
+            "defaultAction": "SCMP_ACT_ERRNO",
+            "syscalls": [
+                { "names": ["personality"], "action": "SCMP_ACT_ALLOW", "args": [
+                    { "index": 0, "value": 0, "op": "SCMP_CMP_EQ" },
+                    { "index": 0, "value": 8, "op": "SCMP_CMP_EQ" },
+                ] },
+                { "names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [
+                    { "index": 0, "value": 2, "op": "SCMP_CMP_EQ" },
+                    { "index": 1, "value": 1, "op": "SCMP_CMP_EQ" },
+                ] },
+            ],
+        }));
+        let answer = |number, a, b| run(&program, X86_64, number, [a, b, 0, 0, 0, 0]);
+        assert_eq!([answer(135, 0, 0), answer(135, 8, 0), answer(135, 1, 0)], [ALLOW, ALLOW, EPERM]);
+        assert_eq!([answer(41, 2, 1), answer(41, 2, 2), answer(41, 1, 1)], [ALLOW, EPERM, EPERM]);
+    }
+}
