@@ -12,7 +12,12 @@ pub(crate) fn at(source: &Source, place: Place, message: impl std::fmt::Display)
 #[must_use]
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_ascii_lowercase();
-    let limit = if word.len() < 4 { 1 } else { 2 };
+    // A short word is near to every other one.
+    let limit = match word.len() {
+        0..=2 => 0,
+        3 => 1,
+        _ => 2,
+    };
     let scored = candidates.into_iter().map(|c| (distance(&word, &c.to_ascii_lowercase()), c));
     scored.filter(|&(d, _)| d <= limit).min_by_key(|&(d, _)| d).map(|(_, c)| c)
 }

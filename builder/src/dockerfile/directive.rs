@@ -19,21 +19,23 @@ pub struct Directives {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Check {
     /// Rules that are off.
-    pub skip: Skip,
+    pub skip: Rules,
     /// Warnings end the build.
     pub error: bool,
+    /// Rules that are on only here.
+    pub experimental: Rules,
 }
 
-/// Which lint rules are off.
+/// Some lint rules, or all.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Skip {
+pub enum Rules {
     /// Those named.
     Named(Vec<String>),
     /// Every one.
     All,
 }
 
-impl Default for Skip {
+impl Default for Rules {
     fn default() -> Self {
         Self::Named(Vec::new())
     }
@@ -82,14 +84,12 @@ fn escape(source: &Source, place: Place, value: &str) -> Result<char, Error> {
     }
 }
 
-pub(crate) fn check(source: &Source, place: Place, value: &str) -> Result<Check, Error> {
+fn check(source: &Source, place: Place, value: &str) -> Result<Check, Error> {
     let mut found = Check::default();
     for part in value.split(';') {
         match part.trim().split_once('=') {
-            Some(("skip", "all")) => found.skip = Skip::All,
-            Some(("skip", rules)) => {
-                found.skip = Skip::Named(rules.split(',').map(|rule| rule.trim().to_owned()).collect());
-            }
+            Some(("skip", rules)) => found.skip = named(rules),
+            Some(("experimental", rules)) => found.experimental = named(rules),
             Some(("error", "true")) => found.error = true,
             Some(("error", "false")) => found.error = false,
             _ => {
@@ -99,4 +99,11 @@ pub(crate) fn check(source: &Source, place: Place, value: &str) -> Result<Check,
         }
     }
     Ok(found)
+}
+
+fn named(rules: &str) -> Rules {
+    match rules.trim() {
+        "all" => Rules::All,
+        rules => Rules::Named(rules.split(',').map(|rule| rule.trim().to_owned()).collect()),
+    }
 }

@@ -175,15 +175,22 @@ fn onbuild(reader: &Reader<'_>) -> Result<String, Error> {
             format!("{keyword} is not allowed as a trigger"),
         ));
     }
-    let mut trigger = text.text;
+    let mut trigger = text.text.clone();
     for document in &reader.statement.heredocs {
         trigger.push('\n');
         trigger.push_str(&document.content);
         trigger.push_str(&document.name);
     }
     let ends_on_name = !reader.statement.heredocs.is_empty();
-    parse_trigger(&format!("{trigger}{}", if ends_on_name { "\n" } else { "" }))?;
-    Ok(trigger)
+    match parse_trigger(&format!("{trigger}{}", if ends_on_name { "\n" } else { "" })) {
+        Ok(_) => Ok(trigger),
+        Err(error) => {
+            // The place in the trigger's own text means nothing to the reader of this file.
+            let message = error.to_string();
+            let message = message.split_once(": ").map_or(message.as_str(), |(_, rest)| rest);
+            Err(diagnose::at(reader.source, text.place, message))
+        }
+    }
 }
 
 fn arg(reader: &Reader<'_>) -> Result<Vec<Definition>, Error> {

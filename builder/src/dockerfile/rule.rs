@@ -62,6 +62,12 @@ impl Rule {
     pub fn name(self) -> String {
         format!("{self:?}")
     }
+
+    /// Off unless `check=experimental=` names it: many good files break it.
+    #[must_use]
+    pub fn is_experimental(self) -> bool {
+        self == Self::InvalidDefinitionDescription
+    }
 }
 
 /// A rule that was broken.

@@ -26,7 +26,9 @@ impl Source {
     pub fn position(&self, offset: usize) -> (usize, usize) {
         let before = self.text.get(..offset).unwrap_or(&self.text);
         let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        // A byte order mark takes no column.
+        let last = before.rsplit('\n').next().unwrap_or_default().trim_start_matches('\u{feff}');
+        let column = last.chars().count() + 1;
         (line, column)
     }
 
@@ -34,7 +36,7 @@ impl Source {
     #[must_use]
     pub fn excerpt(&self, place: Place) -> String {
         let (line, column) = self.position(place.start);
-        let text = self.text.lines().nth(line - 1).unwrap_or_default();
+        let text = self.text.lines().nth(line - 1).unwrap_or_default().trim_start_matches('\u{feff}');
         let wide = self.text.get(place.start..place.end).unwrap_or_default();
         let marked = wide.lines().next().unwrap_or_default().trim_end().chars().count().max(1);
         // Tabs before the caret stay tabs, so that both lines look the same on any terminal.

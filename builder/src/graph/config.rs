@@ -114,8 +114,8 @@ fn expose(stage: &mut Stage<'_, '_>, words: &[Word]) -> Result<String, Error> {
     for word in words {
         for text in stage.expand(word)?.words {
             let ports = expose::ports(&text).map_err(|message| stage.error(word, message))?;
+            shown.extend(ports.iter().cloned());
             stage.state.config.config.exposed_ports.extend(ports);
-            shown.push(text);
         }
     }
     Ok(format!("EXPOSE [{}]", shown.join(" ")))

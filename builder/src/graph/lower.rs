@@ -223,7 +223,13 @@ impl<'a> Walk<'a> {
             return Err(diagnose::at(self.source, stage.base.place, message)
                 .hint("give the ARG a default, or pass --build-arg"));
         }
-        match self.origin(&name, index, &stage.base)? {
+        let origin = self.origin(&name, index, &stage.base);
+        let origin = origin.map_err(|error| match self.warnings.last() {
+            // That explains it better than the name that came of it.
+            Some(w) if w.place == stage.base.place => diagnose::at(self.source, w.place, &w.message),
+            _ => error,
+        });
+        match origin? {
             Origin::Stage(from) => {
                 let state = self.stage(from)?;
                 Ok(state.map(|state| State { seen: std::collections::BTreeSet::new(), ..state }))
@@ -276,14 +282,15 @@ impl<'a> Walk<'a> {
             Origin::Directory(name) => Some(From::Named(name)),
             Origin::Scratch => Some(From::Node(self.scratch(before, self.inputs.platform.clone()).node)),
             Origin::Image(reference) => {
-                let platform = self.inputs.platform.clone();
-                self.image_node(before, reference, platform)?.map(From::Node)
+                let request = BaseRequest { reference, platform: self.inputs.platform.clone() };
+                self.image_node(before, request, "")?.map(From::Node)
             }
         })
     }
 
     fn scratch(&mut self, index: usize, platform: Platform) -> State {
-        let node = self.add_source(index, "FROM scratch".to_owned(), Operation::Scratch);
+        let title = format!("{}FROM scratch", stage::first_step(self.file, index, &[]));
+        let node = self.add_source(index, title, Operation::Scratch);
         let mut config = Config::scratch(&platform);
         config.config.env.push(format!("PATH={PATH}"));
         "/".clone_into(&mut config.config.working_dir);
@@ -296,9 +303,12 @@ impl<'a> Walk<'a> {
         name: Reference,
         platform: Platform,
     ) -> Result<Option<State>, Error> {
-        let request = BaseRequest { reference: name.clone(), platform: platform.clone() };
-        let Some(node) = self.image_node(index, name, platform.clone())? else { return Ok(None) };
-        let Some(resolved) = self.inputs.bases.get(&request.key()) else { return Ok(None) };
+        let request = BaseRequest { reference: name, platform: platform.clone() };
+        let resolved = self.inputs.bases.get(&request.key());
+        let triggers = resolved.map_or(&[][..], |resolved| &resolved.config.config.on_build);
+        let first = stage::first_step(self.file, index, triggers);
+        let node = self.image_node(index, request.clone(), &first)?;
+        let (Some(node), Some(resolved)) = (node, resolved) else { return Ok(None) };
         let found = resolved.config.platform();
         if !found.suits(&platform) {
             let place = self.file.stages.get(index).map(|stage| stage.base.place).unwrap_or_default();
@@ -311,10 +321,9 @@ impl<'a> Walk<'a> {
     fn image_node(
         &mut self,
         index: usize,
-        reference: Reference,
-        platform: Platform,
+        request: BaseRequest,
+        prefix: &str,
     ) -> Result<Option<NodeId>, Error> {
-        let request = BaseRequest { reference, platform };
         if let Some(node) = self.images.get(&request.key()) {
             return Ok(Some(*node));
         }
@@ -325,7 +334,7 @@ impl<'a> Walk<'a> {
             return Ok(None);
         };
         let key = request.key();
-        let title = format!("FROM {}@{}", request.reference, resolved.manifest);
+        let title = format!("{prefix}FROM {}@{}", request.reference, resolved.manifest);
         let base = Base {
             reference: request.reference.to_string(),
             platform: request.platform,
@@ -340,7 +349,6 @@ impl<'a> Walk<'a> {
     fn add_source(&mut self, index: usize, title: String, operation: Operation) -> NodeId {
         let stage = stage::label(self.file, index);
         let line = self.file.stages.get(index).map_or(1, |s| self.source.position(s.place.start).0);
-        let title = format!("[{stage}] {title}");
         self.add(Node {
             id: NodeId(0),
             title,

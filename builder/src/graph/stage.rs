@@ -17,6 +17,20 @@ pub(super) fn label(file: &ast::File, index: usize) -> String {
     name.map_or_else(|| format!("stage-{index}"), |name| name.text.to_ascii_lowercase())
 }
 
+/// A lone stage without a name needs none in front of its steps.
+fn prefix(file: &ast::File, index: usize) -> String {
+    let lone = file.stages.len() == 1 && file.stages.iter().all(|stage| stage.name.is_none());
+    if lone { String::new() } else { format!("{} ", label(file, index)) }
+}
+
+/// What stands before the title of the stage's FROM: `[build 1/5] `.
+pub(super) fn first_step(file: &ast::File, index: usize, triggers: &[String]) -> String {
+    let own = file.stages.get(index).map_or(0, |s| s.instructions.iter().filter(|i| makes_step(i)).count());
+    let parsed = triggers.iter().filter_map(|text| parse_trigger(&format!("{text}\n")).ok());
+    let steps = 1 + own + parsed.filter(|(_, instruction)| makes_step(instruction)).count();
+    format!("[{}1/{steps}] ", prefix(file, index))
+}
+
 /// Asks for every image that the stage copies from, so that all are known after one round.
 pub(super) fn name_sources(walk: &mut Walk<'_>, index: usize, stage: &ast::Stage) -> Result<(), Error> {
     for instruction in &stage.instructions {
@@ -182,12 +196,21 @@ impl<'w, 'a> Stage<'w, 'a> {
             operation,
             base: Some(base),
             inputs,
-            line: self.source.position(instruction.place.start).0,
+            line: self.line(instruction),
             time: self.state.time,
             cache: self.cache_use(),
         };
         self.state.node = self.walk.add(node);
         self.state.node
+    }
+
+    /// A trigger of the base image stands where the stage's FROM does.
+    fn line(&self, instruction: &Instruction) -> usize {
+        let start = match self.source.text == self.walk.source.text {
+            true => instruction.place.start,
+            false => self.walk.file.stages.get(self.index).map_or(0, |stage| stage.place.start),
+        };
+        self.walk.source.position(start).0
     }
 
     fn cache_use(&self) -> CacheUse {
@@ -197,7 +220,8 @@ impl<'w, 'a> Stage<'w, 'a> {
     fn title(&self, instruction: &Instruction) -> String {
         let words: Vec<&str> = instruction.text.split_whitespace().skip(1).collect();
         let keyword = instruction.keyword.text.to_ascii_uppercase();
-        format!("[{} {}/{}] {keyword} {}", self.label, self.step, self.steps, words.join(" "))
+        let prefix = prefix(self.walk.file, self.index);
+        format!("[{prefix}{}/{}] {keyword} {}", self.step, self.steps, words.join(" "))
     }
 
     /// Expands a word to one text.

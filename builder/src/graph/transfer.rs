@@ -24,11 +24,14 @@ pub(super) fn lower(
     };
     let is_add = matches!(instruction.kind, Kind::Add(_));
     let mut sources = Vec::new();
+    let mut shown = Vec::new();
     for word in &transfer.sources {
+        shown.push(stage.text(word)?);
         sources.push(source(stage, transfer, (word, &from), is_add)?);
     }
     for document in &transfer.heredocs {
         sources.push(Source::Inline(inline(stage, &transfer.dest, document)?));
+        shown.push(format!("<<{}", document.name));
     }
     let written = stage.text(&transfer.dest)?;
     let copy = Copy {
@@ -42,7 +45,8 @@ pub(super) fn lower(
         excludes: excludes(stage, transfer)?,
         unpack: unpack(transfer, is_add),
     };
-    let created_by = history(instruction, &copy, transfer);
+    shown.push(written);
+    let created_by = history(instruction, &copy, transfer, &shown);
     let others: Vec<NodeId> = match from {
         From::Node(node) => vec![node],
         From::Context | From::Named(_) => Vec::new(),
@@ -59,6 +63,10 @@ fn source(
     is_add: bool,
 ) -> Result<Source, Error> {
     let text = stage.text(word)?;
+    if text.is_empty() {
+        let message = format!("source {} is empty once expanded", word.text);
+        return Err(stage.error(word, message).hint("write . for the whole context"));
+    }
     let checksum = match &transfer.checksum {
         Some(word) => Some(checksum(stage, word)?),
         None => None,
@@ -181,20 +189,12 @@ fn unpack(transfer: &Transfer, is_add: bool) -> Unpack {
     }
 }
 
-/// `COPY a b /c/`: sources and destination as they came out.
-fn history(instruction: &Instruction, copy: &Copy, transfer: &Transfer) -> String {
-    let keyword = instruction.keyword.text.to_ascii_uppercase();
-    let mut words = vec![keyword];
-    for (name, word) in [("from", &transfer.from), ("chown", &transfer.chown), ("chmod", &transfer.chmod)] {
-        words.extend(word.as_ref().map(|word| format!("--{name}={}", word.text)));
-    }
-    words.extend(copy.sources.iter().map(|source| match source {
-        Source::Files { pattern, .. } if pattern.is_empty() => ".".to_owned(),
-        Source::Files { pattern, .. } => pattern.clone(),
-        Source::Inline(inline) => format!("<<{}", inline.name),
-        Source::Http { url, .. } => url.clone(),
-        Source::Git(git) => git.remote.clone(),
-    }));
-    words.push(copy.dest.clone());
+/// `COPY a b /c/`: flags, sources and destination, expanded.
+fn history(instruction: &Instruction, copy: &Copy, transfer: &Transfer, shown: &[String]) -> String {
+    let mut words = vec![instruction.keyword.text.to_ascii_uppercase()];
+    words.extend(transfer.from.as_ref().map(|from| format!("--from={}", from.text)));
+    words.extend(copy.chown.as_ref().map(|owner| format!("--chown={owner}")));
+    words.extend(copy.chmod.as_ref().map(|mode| format!("--chmod={mode}")));
+    words.extend(shown.iter().cloned());
     words.join(" ")
 }

@@ -5,7 +5,7 @@ mod names;
 mod values;
 
 use super::ast::File;
-use super::directive::{Check, Skip};
+use super::directive::{Check, Rules};
 use super::ignore::Ignore;
 use super::rule::{Rule, Warning};
 
@@ -22,9 +22,12 @@ pub fn lint(file: &File, ignore: Option<&Ignore>) -> Vec<Warning> {
 /// The warnings that `check=` leaves, in the order of the text, each once.
 #[must_use]
 pub fn kept(warnings: Vec<Warning>, check: &Check) -> Vec<Warning> {
-    let on = |rule: Rule| match &check.skip {
-        Skip::All => false,
-        Skip::Named(names) => !names.iter().any(|name| name.eq_ignore_ascii_case(&rule.name())),
+    let among = |rules: &Rules, rule: Rule| match rules {
+        Rules::All => true,
+        Rules::Named(names) => names.iter().any(|name| name.eq_ignore_ascii_case(&rule.name())),
+    };
+    let on = |rule: Rule| {
+        !among(&check.skip, rule) && (!rule.is_experimental() || among(&check.experimental, rule))
     };
     let mut kept: Vec<Warning> = warnings.into_iter().filter(|warning| on(warning.rule)).collect();
     kept.sort_by_key(|warning| (warning.place.start, warning.rule));

@@ -1,0 +1,2 @@
+ARG NAME
+FROM ${NAME}

@@ -1,0 +1,12 @@
+ARG VERSION=3.19
+ARG FULL=alpine:${VERSION} OTHER
+ARG OVER=default
+FROM $FULL AS one
+ARG VERSION
+ARG OVER LOCAL="a b" UNSET
+RUN echo $VERSION
+ENV LOCAL=env
+RUN echo
+FROM one
+RUN inherited
+# test: OVER=given

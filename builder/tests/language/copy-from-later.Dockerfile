@@ -1,0 +1,4 @@
+FROM alpine
+COPY --from=late a b
+FROM alpine AS late
+# test: target=0

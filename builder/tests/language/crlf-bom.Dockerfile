@@ -1,0 +1,4 @@
+﻿FROM alpine
+RUN echo \
+  x
+ENV A=b

@@ -1,0 +1,3 @@
+FROM alpine
+RUN make
+# test: SOURCE_DATE_EPOCH=1700000000

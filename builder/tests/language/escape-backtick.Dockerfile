@@ -1,0 +1,5 @@
+# escape=`
+FROM alpine
+RUN echo a `
+  b
+ENV P=C:\dir Q=a`$BASE R=`"x`"

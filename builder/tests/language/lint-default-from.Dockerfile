@@ -1,0 +1,3 @@
+ARG BAD
+FROM alpine:${BAD}
+# test: BAD=3

@@ -1,0 +1,7 @@
+# check=experimental=InvalidDefinitionDescription
+# the global
+ARG A=1
+# build compiles
+FROM alpine AS build
+# something else
+ARG B

@@ -1,0 +1,7 @@
+FROM alpine
+ENV NAME=x
+ARG DECLARED
+WORKDIR rel
+COPY $NAEM /x
+COPY ${DECLARED} ${other:-default} /y/
+LABEL a=$BSAE

@@ -1,0 +1,6 @@
+FROM one AS x
+RUN a
+FROM x AS y
+RUN b
+FROM X
+RUN c

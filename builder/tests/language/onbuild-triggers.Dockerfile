@@ -1,0 +1,4 @@
+FROM busybox AS tools
+RUN make
+FROM triggers
+RUN echo after $TRIGGERED

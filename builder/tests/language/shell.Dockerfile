@@ -1,0 +1,4 @@
+FROM alpine
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+RUN a | b
+CMD c

@@ -1,0 +1,5 @@
+FROM alpine
+RUN one
+FROM busybox
+RUN two
+# test: target=0

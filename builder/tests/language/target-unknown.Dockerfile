@@ -1,0 +1,2 @@
+FROM alpine AS builder
+# test: target=bulider
