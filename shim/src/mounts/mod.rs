@@ -1,0 +1,127 @@
+//! The root filesystem that containerd asks for, mounted and taken down.
+//!
+//! Invariant: after `unmount_under` nothing is mounted below that directory.
+
+mod flags;
+mod overlay;
+
+use std::path::{Path, PathBuf};
+
+use containerd_shim_protos::types::mount::Mount;
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use crate::error::{Doing, Error};
+
+/// Mounts each of `mounts` on `target`, the later over the earlier; on failure all are undone.
+pub(crate) fn mount_all(mounts: &[Mount], target: &Path) -> Result<(), Error> {
+    if mounts.is_empty() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(target).doing(|| format!("create {}", target.display()))?;
+    for one in mounts {
+        let place = if one.target.is_empty() {
+            target.to_owned()
+        } else {
+            target.join(one.target.trim_start_matches('/'))
+        };
+        if let Err(error) = mount_one(one, &place) {
+            unmount_under(target)?;
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn mount_one(asked: &Mount, target: &Path) -> Result<(), Error> {
+    let parsed = flags::parse(&asked.options)?;
+    let (data, _dir) = overlay::shorten(&asked.type_, parsed.data)?;
+    let doing = || format!("mount {} {} on {}", asked.type_, asked.source, target.display());
+    let later = MsFlags::MS_REC
+        | MsFlags::MS_PRIVATE
+        | MsFlags::MS_SHARED
+        | MsFlags::MS_SLAVE
+        | MsFlags::MS_UNBINDABLE;
+    let first = parsed.flags.difference(later.difference(MsFlags::MS_REC));
+    let kind = Some(asked.type_.as_str()).filter(|kind| !kind.is_empty() && *kind != "bind");
+    mount(Some(asked.source.as_str()), target, kind, first, Some(data.as_str())).doing(doing)?;
+    if first.contains(MsFlags::MS_BIND) && !first.difference(MsFlags::MS_BIND | MsFlags::MS_REC).is_empty() {
+        // The kernel ignores every flag but MS_REC when it binds: they take a second call.
+        mount(None::<&str>, target, None::<&str>, first | MsFlags::MS_REMOUNT, None::<&str>).doing(doing)?;
+    }
+    let propagation = parsed.flags.intersection(later.difference(MsFlags::MS_REC));
+    if !propagation.is_empty() {
+        let recursive = parsed.flags.intersection(MsFlags::MS_REC);
+        mount(None::<&str>, target, None::<&str>, propagation | recursive, None::<&str>).doing(doing)?;
+    }
+    Ok(())
+}
+
+/// Unmounts everything at and below `dir`, the newest first.
+pub(crate) fn unmount_under(dir: &Path) -> Result<(), Error> {
+    let table =
+        std::fs::read_to_string("/proc/self/mountinfo").doing(|| "read /proc/self/mountinfo".into())?;
+    for place in mounted_under(&table, dir).into_iter().rev() {
+        let doing = || format!("unmount {}", place.display());
+        match umount2(&place, MntFlags::UMOUNT_NOFOLLOW) {
+            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {} // gone meanwhile
+            // Somebody still has a file open in there; out of sight is enough for containerd to remove the bundle.
+            Err(Errno::EBUSY) => {
+                umount2(&place, MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH).doing(doing)?
+            }
+            Err(errno) => return Err(Error::system(doing(), errno.into())),
+        }
+    }
+    Ok(())
+}
+
+/// Mount points of `table`, in the order of mounting, that are `dir` or lie in it.
+fn mounted_under(table: &str, dir: &Path) -> Vec<PathBuf> {
+    let fields = table.lines().filter_map(|line| line.split(' ').nth(4));
+    fields.map(unescape).filter(|place| place.starts_with(dir)).collect()
+}
+
+/// mountinfo writes blanks, newlines and backslashes as three octal digits.
+fn unescape(field: &str) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt;
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let code = (*first == b'\\')
+            .then(|| after.get(..3))
+            .flatten()
+            .and_then(|digits| std::str::from_utf8(digits).ok());
+        match code.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = after.get(3..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    PathBuf::from(std::ffi::OsString::from_vec(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_lies_inside_is_found_in_the_order_of_mounting() {
+        let table = "1 0 8:1 / / rw - ext4 a rw\n2 1 0:1 / /b/rootfs rw - overlay o rw\n\
+                     3 1 0:2 / /b/rootfs2 rw - tmpfs t rw\n4 2 0:3 / /b/rootfs/a\\040b rw - tmpfs t rw\n";
+        assert_eq!(
+            mounted_under(table, Path::new("/b/rootfs")),
+            [PathBuf::from("/b/rootfs"), PathBuf::from("/b/rootfs/a b")]
+        );
+    }
+
+    #[test]
+    fn a_backslash_that_is_no_escape_stays() {
+        assert_eq!(unescape("/a\\9"), PathBuf::from("/a\\9"));
+        assert_eq!(unescape("/a\\134b"), PathBuf::from("/a\\b"));
+    }
+}

@@ -1,0 +1,80 @@
+//! The few fields of the bundle's config.json that concern a shim.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::error::{Doing, Error, Kind};
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Spec {
+    annotations: Option<BTreeMap<String, String>>,
+    linux: Option<Linux>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Linux {
+    namespaces: Option<Vec<Namespace>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Namespace {
+    #[serde(rename = "type")]
+    kind: String,
+    path: String,
+}
+
+/// Containers that carry the same value of one of these share a shim; the first that is there counts.
+const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
+
+impl Spec {
+    pub(crate) fn read(bundle: &Path) -> Result<Spec, Error> {
+        let path = bundle.join("config.json");
+        let bytes = std::fs::read(&path).doing(|| format!("read {}", path.display()))?;
+        serde_json::from_slice(&bytes)
+            .map_err(|e| Error::new(Kind::Invalid, format!("parse {}: {e}", path.display())))
+    }
+
+    pub(crate) fn group(&self) -> Option<&str> {
+        let annotations = self.annotations.as_ref()?;
+        GROUPS.iter().find_map(|name| annotations.get(*name)).map(String::as_str)
+    }
+
+    /// Whether the kernel kills every process of the container when its init ends.
+    pub(crate) fn has_own_pids(&self) -> bool {
+        let namespaces =
+            self.linux.as_ref().and_then(|linux| linux.namespaces.as_deref()).unwrap_or_default();
+        namespaces.iter().any(|namespace| namespace.kind == "pid" && namespace.path.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Spec {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn the_first_grouping_annotation_counts() {
+        let both =
+            r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"s","io.containerd.runc.v2.group":"g"}}"#;
+        assert_eq!(parse(both).group(), Some("g"));
+        assert_eq!(parse(r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"s"}}"#).group(), Some("s"));
+        assert_eq!(parse(r#"{"annotations":null}"#).group(), None);
+    }
+
+    #[test]
+    fn a_joined_pid_namespace_is_not_ones_own() {
+        assert!(parse(r#"{"linux":{"namespaces":[{"type":"mount"},{"type":"pid"}]}}"#).has_own_pids());
+        assert!(
+            !parse(r#"{"linux":{"namespaces":[{"type":"pid","path":"/proc/1/ns/pid"}]}}"#).has_own_pids()
+        );
+        assert!(!parse(r#"{"linux":{"namespaces":null}}"#).has_own_pids());
+    }
+}

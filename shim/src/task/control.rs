@@ -1,0 +1,156 @@
+//! Kill, Pause, Resume, Update and Checkpoint: the runtime does it, the shim keeps the record.
+
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use containerd_shim_protos::api;
+use containerd_shim_protos::events::task as event;
+use containerd_shim_protos::shim::oci::CheckpointOptions;
+use containerd_shim_protos::topics::{
+    TASK_CHECKPOINTED_EVENT_TOPIC, TASK_PAUSED_EVENT_TOPIC, TASK_RESUMED_EVENT_TOPIC,
+};
+use protobuf::Message;
+
+use super::container::Activity;
+use super::jobs::{Launch, Then, failed};
+use super::{Outcome, Reply, Shim, done, init};
+use crate::error::{Doing, Error, Kind};
+use crate::process::{self, Key, Phase, Verb};
+use crate::runtime::{CallIo, argv};
+use crate::sys::{fd, wait};
+
+impl Shim {
+    pub(super) fn kill(&mut self, reply: Reply, request: &api::KillRequest) -> Result<Outcome, Error> {
+        let key = Key { container: request.id.clone(), exec: request.exec_id.clone() };
+        if key.exec.is_empty() {
+            let reach = if request.all { argv::Reach::All } else { argv::Reach::Init };
+            // With `all` a stopped init is no reason: those it left behind are meant.
+            let verb = if request.all { None } else { Some(Verb::Kill) };
+            return self.control(
+                reply,
+                &key,
+                verb,
+                (argv::kill(&request.id, request.signal, reach), Then::Kill),
+            );
+        }
+        let process = self.process(&key)?;
+        match (process.phase, process.pid) {
+            (Phase::Stopped, _) => Err(process::finished()),
+            (_, None) => Err(Error::new(Kind::Precondition, format!("exec {}: it is not started", key.exec))),
+            // Its number cannot be another's: the shim itself would have reaped it, and then it is stopped.
+            (_, Some(pid)) => {
+                wait::kill(pid, request.signal).doing(|| format!("kill {pid}"))?;
+                done()
+            }
+        }
+    }
+
+    pub(super) fn pause(&mut self, reply: Reply, id: String) -> Result<Outcome, Error> {
+        self.control(reply, &init(&id), Some(Verb::Pause), (argv::pause(&id), Then::Pause))
+    }
+
+    pub(super) fn resume(&mut self, reply: Reply, id: String) -> Result<Outcome, Error> {
+        self.control(reply, &init(&id), Some(Verb::Resume), (argv::resume(&id), Then::Resume))
+    }
+
+    fn control(
+        &mut self,
+        reply: Reply,
+        key: &Key,
+        verb: Option<Verb>,
+        work: (Vec<String>, Then),
+    ) -> Result<Outcome, Error> {
+        let process = self.process(key)?;
+        if let Some(verb) = verb {
+            process.phase.allows(verb)?;
+        }
+        process.activity = Activity::Busy;
+        let runtime = self.container(&key.container)?.runtime.clone();
+        let (line, then) = work;
+        let io = CallIo::Captured { stdin: None };
+        self.launch(Launch { runtime, line, io, key: key.clone(), reply: Some(reply), then });
+        Ok(Outcome::Later)
+    }
+
+    pub(super) fn update(&mut self, reply: Reply, request: api::UpdateTaskRequest) -> Result<Outcome, Error> {
+        let key = init(&request.id);
+        self.process(&key)?.phase.allows(Verb::Update)?;
+        let doing = || "hand the limits to the runtime".to_owned();
+        let resources = request.resources.into_option().unwrap_or_default().value;
+        let file = fd::scratch().doing(doing)?;
+        let copy = file.try_clone().doing(doing)?;
+        std::fs::File::from(copy).write_all_at(&resources, 0).doing(doing)?; // the runtime reads from the beginning
+        self.process(&key)?.activity = Activity::Busy;
+        let runtime = self.container(&request.id)?.runtime.clone();
+        let line = argv::update(&request.id);
+        let io = CallIo::Captured { stdin: Some(file) };
+        self.launch(Launch { runtime, line, io, key, reply: Some(reply), then: Then::Update });
+        Ok(Outcome::Later)
+    }
+
+    pub(super) fn checkpoint(
+        &mut self,
+        reply: Reply,
+        request: api::CheckpointTaskRequest,
+    ) -> Result<Outcome, Error> {
+        let any = request.options.into_option().unwrap_or_default();
+        let options = CheckpointOptions::parse_from_bytes(&any.value)
+            .map_err(|e| Error::new(Kind::Invalid, format!("parse the checkpoint's options: {e}")))?;
+        let container = self.container(&request.id)?;
+        let first = |paths: [&str; 2]| paths.into_iter().find(|path| !path.is_empty()).map(PathBuf::from);
+        let image = first([&request.path, &options.image_path])
+            .ok_or_else(|| Error::new(Kind::Invalid, "checkpoint: no path for the image"))?;
+        let work = first([&options.work_path, &container.options.criu_work_path]);
+        let work = work.unwrap_or_else(|| container.bundle.join("criu-work"));
+        let wanted = argv::Checkpoint {
+            exit: options.exit,
+            open_tcp: options.open_tcp,
+            external_unix_sockets: options.external_unix_sockets,
+            terminal: options.terminal,
+            file_locks: options.file_locks,
+            empty_namespaces: options.empty_namespaces,
+            cgroups_mode: options.cgroups_mode,
+        };
+        let line = argv::checkpoint(&request.id, &wanted, &argv::Images { image: &image, work: &work });
+        let then = Then::Checkpoint(image.display().to_string());
+        self.control(reply, &init(&request.id), Some(Verb::Checkpoint), (line, then))
+    }
+
+    pub(super) fn paused(&mut self, key: &Key, result: Result<Vec<u8>, String>) -> Result<Vec<u8>, Error> {
+        result.map_err(|text| failed("pause", &text))?;
+        self.enter(key, Phase::Paused);
+        let container_id = key.container.clone();
+        self.events
+            .publish(TASK_PAUSED_EVENT_TOPIC, &event::TaskPaused { container_id, ..Default::default() });
+        Ok(Vec::new())
+    }
+
+    pub(super) fn resumed(&mut self, key: &Key, result: Result<Vec<u8>, String>) -> Result<Vec<u8>, Error> {
+        result.map_err(|text| failed("resume", &text))?;
+        self.enter(key, Phase::Running);
+        let container_id = key.container.clone();
+        self.events
+            .publish(TASK_RESUMED_EVENT_TOPIC, &event::TaskResumed { container_id, ..Default::default() });
+        Ok(Vec::new())
+    }
+
+    pub(super) fn checkpointed(
+        &mut self,
+        key: &Key,
+        checkpoint: String,
+        result: Result<Vec<u8>, String>,
+    ) -> Result<Vec<u8>, Error> {
+        result.map_err(|text| failed("checkpoint", &text))?;
+        let event =
+            event::TaskCheckpointed { container_id: key.container.clone(), checkpoint, ..Default::default() };
+        self.events.publish(TASK_CHECKPOINTED_EVENT_TOPIC, &event);
+        Ok(Vec::new())
+    }
+
+    /// Unless it has ended meanwhile.
+    fn enter(&mut self, key: &Key, phase: Phase) {
+        if let Some(process) = self.process_mut(key).filter(|process| process.phase != Phase::Stopped) {
+            process.phase = phase;
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Runtimes at work, and what to do when each has ended.
+
+use super::create::Creating;
+use super::{Activity, Child, Reply, Shim};
+use crate::error::{Error, Kind};
+use crate::log;
+use crate::process::{Exit, Key};
+use crate::reap::Strangers;
+use crate::runtime::{self, CallIo, Runtime};
+use crate::source::Source;
+use crate::stdio::Opened;
+use crate::sys::poll::Interest;
+
+/// A runtime that was started, for whom, and to what end.
+pub(super) struct Job {
+    call: runtime::Call,
+    key: Key,
+    reply: Option<Reply>,
+    then: Then,
+}
+
+/// A runtime that is to be started.
+pub(super) struct Launch {
+    pub(super) runtime: Runtime,
+    pub(super) line: Vec<String>,
+    pub(super) io: CallIo,
+    pub(super) key: Key,
+    pub(super) reply: Option<Reply>,
+    pub(super) then: Then,
+}
+
+/// What follows when the runtime has ended.
+pub(super) enum Then {
+    Create(Box<Creating>),
+    Start,
+    /// Of an exec, or of a container that is restored: the streams go with it, and there is a pid file to read.
+    StartWith(Box<Opened>, std::path::PathBuf),
+    Delete,
+    Kill,
+    Pause,
+    Resume,
+    Update,
+    Checkpoint(String),
+    Pids,
+    /// Everything that shared a pid namespace with an init that has ended.
+    KillRest(Exit),
+}
+
+impl Then {
+    fn opened(&self) -> Option<&Opened> {
+        match self {
+            Then::Create(creating) => Some(&creating.opened),
+            Then::StartWith(opened, _) => Some(opened),
+            _ => None,
+        }
+    }
+}
+
+impl Shim {
+    /// Starts a runtime, as soon as the logging program that is to read its container's output is ready.
+    pub(super) fn launch(&mut self, launch: Launch) {
+        if let Some(logger) = launch.then.opened().and_then(|opened| opened.logger.as_ref()) {
+            let pid = logger.pid;
+            match logger.answer() {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return self.not_launched(launch, &error),
+                None => return self.park(launch),
+            }
+            self.children.entry(pid).or_insert_with(|| Child::Logger(launch.key.clone()));
+        }
+        self.launch_now(launch);
+    }
+
+    fn park(&mut self, launch: Launch) {
+        let serial = self.next_serial();
+        if let Some(logger) = launch.then.opened().and_then(|opened| opened.logger.as_ref()) {
+            self.children.insert(logger.pid, Child::Logger(launch.key.clone()));
+            if let Err(error) = self.poll.add(&logger.ready, Interest::Read, Source::Logger(serial).token()) {
+                return self.not_launched(launch, &Error::system("wait for the logging program", error));
+            }
+        }
+        self.launches.insert(serial, launch);
+    }
+
+    pub(super) fn logger_spoke(&mut self, serial: u32) {
+        let Some(launch) = self.launches.remove(&serial) else { return };
+        if let Some(logger) = launch.then.opened().and_then(|opened| opened.logger.as_ref()) {
+            drop(self.poll.remove(&logger.ready));
+        }
+        self.launch(launch);
+    }
+
+    fn launch_now(&mut self, launch: Launch) {
+        let Launch { runtime, line, io, key, reply, then } = launch;
+        let serial = u64::from(self.next_serial());
+        match runtime.call(line, io, serial) {
+            Ok(call) => {
+                self.children.insert(call.pid, Child::Job);
+                self.jobs.insert(call.pid, Job { call, key, reply, then });
+            }
+            Err(error) => self.finish(key, reply, then, Err(error.to_string())),
+        }
+    }
+
+    fn not_launched(&mut self, launch: Launch, error: &Error) {
+        let Launch { key, reply, then, .. } = launch;
+        self.finish(key, reply, then, Err(error.to_string()));
+    }
+
+    /// Whether a runtime is at work that may yet name a child of ours.
+    pub(super) fn strangers(&self) -> Strangers {
+        let naming = |job: &Job| matches!(job.then, Then::Create(_) | Then::StartWith(..));
+        if self.jobs.values().any(naming) { Strangers::MayBeOurs } else { Strangers::AreOrphans }
+    }
+
+    pub(super) fn has_job(&self, key: &Key) -> bool {
+        self.jobs.values().any(|job| job.key == *key)
+    }
+
+    pub(super) fn job_ended(&mut self, pid: nix::unistd::Pid, status: u32) {
+        if let Some(Job { call, key, reply, then }) = self.jobs.remove(&pid) {
+            self.finish(key, reply, then, call.result(status));
+        }
+    }
+
+    fn finish(&mut self, key: Key, reply: Option<Reply>, then: Then, result: Result<Vec<u8>, String>) {
+        let answer = match then {
+            Then::Create(creating) => self.created(*creating, result),
+            Then::Start => self.started(&key, result),
+            Then::StartWith(opened, pid_file) => self.started_with(&key, *opened, &pid_file, result),
+            Then::Delete => match deleted(result) {
+                Ok(()) => {
+                    self.leave(key, reply);
+                    return; // busy until it has left
+                }
+                Err(error) => Err(error),
+            },
+            Then::Kill => killed(result),
+            Then::Pause => self.paused(&key, result),
+            Then::Resume => self.resumed(&key, result),
+            Then::Update => result.map(|_| Vec::new()).map_err(|text| failed("update", &text)),
+            Then::Checkpoint(path) => self.checkpointed(&key, path, result),
+            Then::Pids => self.listed(&key, result),
+            Then::KillRest(exit) => {
+                self.rest_killed(&key, exit, result);
+                return;
+            }
+        };
+        self.reply(reply, answer);
+        self.unqueue(&key);
+    }
+
+    /// The process is free again: the calls that waited for it go on.
+    pub(super) fn unqueue(&mut self, key: &Key) {
+        if let Some(process) = self.process_mut(key) {
+            process.activity = Activity::Idle;
+            if let Some((reply, call)) = process.queue.pop_front() {
+                self.handle(reply, call);
+                let still_idle =
+                    self.process_mut(key).is_some_and(|process| process.activity == Activity::Idle);
+                if still_idle {
+                    self.unqueue(key);
+                }
+            }
+        }
+    }
+}
+
+/// The text that containerd's own shim gives, which clients show, and some read.
+pub(super) fn failed(verb: &str, text: &str) -> Error {
+    Error::new(Kind::System, format!("OCI runtime {verb} failed: {text}"))
+}
+
+/// A runtime that no longer knows the container has nothing to delete.
+fn deleted(result: Result<Vec<u8>, String>) -> Result<(), Error> {
+    match result {
+        Err(text) if text.contains("does not exist") => {
+            log::warn(format!("delete: {text}"));
+            Ok(())
+        }
+        Err(text) => Err(failed("delete", &text)),
+        Ok(_) => Ok(()),
+    }
+}
+
+fn killed(result: Result<Vec<u8>, String>) -> Result<Vec<u8>, Error> {
+    const GONE: [&str; 4] =
+        ["process already finished", "container not running", "no such process", "does not exist"];
+    result.map(|_| Vec::new()).map_err(|text| {
+        let lower = text.to_lowercase();
+        if GONE.iter().any(|gone| lower.contains(gone)) {
+            crate::process::finished()
+        } else {
+            failed("kill", &text)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_gone_is_not_found_whatever_the_runtimes_words() {
+        for text in ["os: process already finished", "container not running", "kill: No such process"] {
+            assert_eq!(killed(Err(text.into())).unwrap_err().kind(), Kind::NotFound, "{text}");
+        }
+        assert_eq!(killed(Err("x".into())).unwrap_err().to_string(), "OCI runtime kill failed: x");
+    }
+
+    #[test]
+    fn a_container_the_runtime_does_not_know_counts_as_deleted() {
+        assert!(deleted(Err("container \"a\" does not exist".into())).is_ok());
+        assert_eq!(deleted(Err("x".into())).unwrap_err().to_string(), "OCI runtime delete failed: x");
+    }
+}

@@ -1,0 +1,360 @@
+//! The task service: one loop on one thread, over everything that can happen.
+//!
+//! A call that needs the runtime starts it and returns; when the runtime ends, the call is taken up again (`jobs`). So no
+//! call holds a thread while it waits, and the order of exits, starts and events is the order in which this loop sees them.
+//!
+//! Invariant: every call is answered exactly once, unless its client is gone.
+
+mod call;
+mod container;
+mod control;
+mod create;
+mod delete;
+mod exec;
+mod exits;
+mod jobs;
+mod query;
+mod start;
+mod streams;
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use containerd_shim_protos::api;
+use nix::unistd::Pid;
+use protobuf::Message;
+use protobuf::well_known_types::empty::Empty;
+
+pub(crate) use self::create::{PID_FILE, read_pid};
+
+use self::call::Call;
+use self::container::{Activity, Container, Process};
+use self::delete::Leaving;
+use self::jobs::{Job, Launch};
+use crate::error::{Doing, Error, Kind};
+use crate::events::{Connection, Publisher};
+use crate::log;
+use crate::process::Key;
+use crate::rpc::{self, Peer};
+use crate::source::Source;
+use crate::stdio::Pumps;
+use crate::sys::poll::{Caught, Interest, Poll, Signals};
+use crate::sys::socket;
+
+/// With no container and no client left, nobody will ever call again: containerd is gone. It reconnects within this time
+/// when it was merely restarted, and has nothing to find here if it does not.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// How long the last events may take when the shim is asked to end.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// What `start` prepared.
+pub(crate) struct Setup {
+    pub(crate) listener: OwnedFd,
+    pub(crate) socket: PathBuf,
+    pub(crate) namespace: String,
+    pub(crate) events: String,
+    pub(crate) debug: bool,
+}
+
+/// Whom to answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Reply {
+    client: u32,
+    stream: u32,
+}
+
+/// What a call came to for now.
+enum Outcome {
+    Answer(Vec<u8>),
+    /// The runtime, or time, will tell.
+    Later,
+}
+
+fn answer(message: &impl Message) -> Result<Outcome, Error> {
+    let bytes =
+        message.write_to_bytes().map_err(|e| Error::new(Kind::System, format!("encode an answer: {e}")))?;
+    Ok(Outcome::Answer(bytes))
+}
+
+fn done() -> Result<Outcome, Error> {
+    answer(&Empty::default())
+}
+
+/// What a child of the shim is.
+enum Child {
+    Job,
+    Process(Key),
+    Logger(Key),
+}
+
+struct Shim {
+    poll: Poll,
+    signals: Signals,
+    setup: Setup,
+    clients: BTreeMap<u32, (Peer, Interest)>,
+    containers: BTreeMap<String, Container>,
+    children: BTreeMap<Pid, Child>,
+    jobs: BTreeMap<Pid, Job>,
+    /// Calls that wait for a logging program.
+    launches: BTreeMap<u32, Launch>,
+    leaving: Vec<Leaving>,
+    pumps: Pumps,
+    events: Publisher,
+    /// Numbers that are used once: for clients, files in bundles, polls.
+    serial: u32,
+    idle_since: Instant,
+    stopping: Option<Instant>,
+}
+
+/// Serves until containerd says shutdown, or is gone for good.
+pub(crate) fn serve(setup: Setup) -> Result<(), Error> {
+    let doing = || "prepare the event loop".to_owned();
+    nix::sys::prctl::set_child_subreaper(true).doing(|| "become a subreaper".into())?;
+    let poll = Poll::new().doing(doing)?;
+    let signals = Signals::catch().doing(doing)?;
+    poll.add(&signals, Interest::Read, Source::Signals.token()).doing(doing)?;
+    poll.add(&setup.listener, Interest::Read, Source::Listener.token()).doing(doing)?;
+    let events = Publisher::new(&setup.events, &setup.namespace);
+    let mut shim = Shim {
+        poll,
+        signals,
+        setup,
+        clients: BTreeMap::new(),
+        containers: BTreeMap::new(),
+        children: BTreeMap::new(),
+        jobs: BTreeMap::new(),
+        launches: BTreeMap::new(),
+        leaving: Vec::new(),
+        pumps: Pumps::default(),
+        events,
+        serial: 0,
+        idle_since: Instant::now(),
+        stopping: None,
+    };
+    shim.run()
+}
+
+impl Shim {
+    fn run(&mut self) -> Result<(), Error> {
+        while !self.is_over() {
+            let timeout = self.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+            let tokens = self.poll.wait(timeout).doing(|| "wait for events".into())?;
+            let mut sources: Vec<Source> = tokens.into_iter().filter_map(Source::from_token).collect();
+            sources.sort(); // one order whatever the kernel's: clients last, so that calls see exits that came before them
+            for source in sources {
+                self.take(source)?;
+            }
+            self.leave_those_overdue();
+            self.publish();
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, source: Source) -> Result<(), Error> {
+        match source {
+            Source::Listener => self.accept(),
+            Source::Signals => self.take_signals()?,
+            Source::Events => self.events.receive(),
+            Source::Client(serial) => self.receive(serial),
+            Source::Pump(serial) => {
+                if let Some((owner, direction)) = self.pumps.ready(&self.poll, serial) {
+                    self.pump_ended(&owner, serial, direction);
+                }
+            }
+            Source::Oom(serial) => self.oom(serial),
+            Source::Logger(serial) => self.logger_spoke(serial),
+        }
+        Ok(())
+    }
+
+    fn take_signals(&mut self) -> Result<(), Error> {
+        while let Some(caught) = self.signals.next().doing(|| "read signals".into())? {
+            match caught {
+                Caught::Child => self.reap()?,
+                // A shim that ended now would take its containers' streams with it: containerd decides when.
+                Caught::Terminate if self.containers.is_empty() => self.stop(),
+                Caught::Terminate => log::warn("asked to terminate while containers are left: ignored"),
+            }
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self) {
+        while let Ok(Some(socket)) = socket::accept(&self.setup.listener) {
+            let ours = nix::unistd::geteuid().as_raw();
+            if !socket::peer_uid(&socket).is_ok_and(|uid| uid == ours || uid == 0) {
+                log::warn("a connection from another user was refused");
+                continue;
+            }
+            let serial = self.next_serial();
+            let peer = Peer::new(socket);
+            if self.poll.add(&peer, Interest::Read, Source::Client(serial).token()).is_ok() {
+                self.clients.insert(serial, (peer, Interest::Read));
+            }
+        }
+    }
+
+    fn receive(&mut self, client: u32) {
+        let Some((peer, _)) = self.clients.get_mut(&client) else { return };
+        match peer.flush().and_then(|()| peer.receive()) {
+            Ok(frames) => {
+                for frame in frames.into_iter().filter(|frame| frame.kind == rpc::Kind::Request) {
+                    let reply = Reply { client, stream: frame.stream };
+                    match rpc::request(&frame.payload).and_then(|request| call::parse(&request)) {
+                        Ok(call) => self.handle(reply, call),
+                        Err(error) => self.reply(Some(reply), Err(error)),
+                    }
+                }
+                self.repoll(client);
+            }
+            Err(_) => self.hang_up(client),
+        }
+    }
+
+    /// Makes a call, or lets it wait for the one its process is busy with.
+    fn handle(&mut self, reply: Reply, call: Call) {
+        if let Some(key) = call.queue()
+            && let Some(process) = self.process_mut(&key)
+            && process.activity != Activity::Idle
+        {
+            process.queue.push_back((reply, call));
+            return;
+        }
+        match self.begin(reply, call) {
+            Ok(Outcome::Answer(bytes)) => self.reply(Some(reply), Ok(bytes)),
+            Ok(Outcome::Later) => {}
+            Err(error) => self.reply(Some(reply), Err(error)),
+        }
+    }
+
+    fn begin(&mut self, reply: Reply, call: Call) -> Result<Outcome, Error> {
+        match call {
+            Call::Create(call) => self.create(reply, *call),
+            Call::Start(call) => self.start(reply, &call),
+            Call::Exec(call) => self.exec(*call),
+            Call::Delete(call) => self.delete(reply, &call),
+            Call::Kill(call) => self.kill(reply, &call),
+            Call::Pause(call) => self.pause(reply, call.id),
+            Call::Resume(call) => self.resume(reply, call.id),
+            Call::Update(call) => self.update(reply, call),
+            Call::Checkpoint(call) => self.checkpoint(reply, call),
+            Call::Pids(call) => self.pids(reply, call.id),
+            Call::State(call) => self.state(&call),
+            Call::Wait(call) => self.wait(reply, &call),
+            Call::Stats(call) => self.stats(&call),
+            Call::Connect(call) => self.connect(&call),
+            Call::ResizePty(call) => self.resize(&call),
+            Call::CloseIo(call) => self.close_io(&call),
+            Call::Shutdown(call) => self.shut_down(&call),
+        }
+    }
+
+    fn reply(&mut self, reply: Option<Reply>, result: Result<Vec<u8>, Error>) {
+        let Some(Reply { client, stream }) = reply else { return };
+        let frame = match result {
+            Ok(bytes) => rpc::success(stream, bytes),
+            Err(error) => rpc::failure(stream, &error),
+        };
+        let Some((peer, _)) = self.clients.get_mut(&client) else { return };
+        match peer.send(&frame) {
+            Ok(()) => self.repoll(client),
+            Err(_) => self.hang_up(client),
+        }
+    }
+
+    fn repoll(&mut self, client: u32) {
+        let Some((peer, polled)) = self.clients.get_mut(&client) else { return };
+        let interest = peer.interest();
+        if *polled != interest && self.poll.change(&*peer, interest, Source::Client(client).token()).is_ok() {
+            *polled = interest;
+        }
+    }
+
+    fn hang_up(&mut self, client: u32) {
+        if let Some((peer, _)) = self.clients.remove(&client) {
+            drop(self.poll.remove(&peer));
+        }
+        self.idle_since = Instant::now();
+    }
+
+    fn publish(&mut self) {
+        let connection = self.events.advance();
+        let Some((fd, interest)) = self.events.polled() else { return };
+        let result = match connection {
+            Connection::New => self.poll.add(fd, interest, Source::Events.token()),
+            Connection::Same => self.poll.change(fd, interest, Source::Events.token()),
+        };
+        if let Err(error) = result {
+            log::warn(format!("watch the connection to containerd: {error}"));
+        }
+    }
+
+    fn shut_down(&mut self, request: &api::ShutdownRequest) -> Result<Outcome, Error> {
+        if self.containers.is_empty() {
+            self.stop();
+            if request.now {
+                self.stopping = Some(Instant::now()); // events that are not told yet never will be
+            }
+        }
+        done()
+    }
+
+    /// Ends the loop as soon as containerd knows everything. The socket goes at once: a container started from now on gets
+    /// a shim of its own.
+    fn stop(&mut self) {
+        drop(std::fs::remove_file(&self.setup.socket));
+        self.stopping.get_or_insert(Instant::now() + FAREWELL);
+    }
+
+    fn is_over(&mut self) -> bool {
+        if self.stopping.is_none() && self.is_idle() && self.idle_since.elapsed() >= IDLE {
+            self.stop();
+        }
+        let told =
+            self.events.is_empty() && self.clients.values().all(|(_, interest)| *interest == Interest::Read);
+        self.stopping.is_some_and(|deadline| told || Instant::now() >= deadline)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.containers.is_empty()
+            && self.clients.is_empty()
+            && self.jobs.is_empty()
+            && self.launches.is_empty()
+    }
+
+    /// When the loop has to look round even if nothing happens.
+    fn deadline(&self) -> Option<Instant> {
+        let idle = self.is_idle().then(|| self.idle_since + IDLE);
+        let leaving = self.leaving.iter().map(|leaving| leaving.deadline);
+        leaving.chain(idle).chain(self.stopping).chain(self.events.deadline()).min()
+    }
+
+    fn next_serial(&mut self) -> u32 {
+        self.serial = self.serial.wrapping_add(1);
+        self.serial
+    }
+
+    fn container(&mut self, id: &str) -> Result<&mut Container, Error> {
+        self.containers.get_mut(id).ok_or_else(|| {
+            Error::new(Kind::NotFound, format!("container {id}: there is no such container in this shim"))
+        })
+    }
+
+    fn process(&mut self, key: &Key) -> Result<&mut Process, Error> {
+        let missing = || {
+            Error::new(Kind::NotFound, format!("process {}: there is none in {}", key.exec, key.container))
+        };
+        self.container(&key.container)?.processes.get_mut(&key.exec).ok_or_else(missing)
+    }
+
+    fn process_mut(&mut self, key: &Key) -> Option<&mut Process> {
+        self.containers.get_mut(&key.container)?.processes.get_mut(&key.exec)
+    }
+}
+
+fn init(container: &str) -> Key {
+    Key { container: container.to_owned(), exec: String::new() }
+}
