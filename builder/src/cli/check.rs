@@ -42,7 +42,7 @@ fn offline(loaded: &Loaded, inputs: &mut Inputs) -> Result<Vec<Warning>, Error> 
     loop {
         let lowering = graph::lower(&loaded.file, &loaded.source, inputs)?;
         let Lowered::Needs(requests) = lowering.lowered else {
-            let mut found = lint::lint(&loaded.file, Some(&loaded.ignore));
+            let mut found = lint::lint(&loaded.file, loaded.ignore.as_ref());
             let from_base = |warning: &Warning| {
                 // A variable may be the base's, unless it looks like a slip of the fingers.
                 warning.rule == Rule::UndefinedVar
@@ -63,7 +63,7 @@ fn offline(loaded: &Loaded, inputs: &mut Inputs) -> Result<Vec<Warning>, Error> 
 
 /// The warnings of a build, of which lowering found some; an error where the file asks for it.
 pub(crate) fn warnings(loaded: &Loaded, lowered: Vec<Warning>) -> Result<Vec<Warning>, Error> {
-    let mut found = lint::lint(&loaded.file, Some(&loaded.ignore));
+    let mut found = lint::lint(&loaded.file, loaded.ignore.as_ref());
     found.extend(lowered);
     let kept = lint::kept(found, &loaded.file.directives.check);
     match kept.first() {

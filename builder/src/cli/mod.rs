@@ -2,7 +2,11 @@
 //!
 //! Invariant: a verb returns its error; only `main` here prints one, and sets the exit code.
 
+mod bases;
+mod build;
 mod check;
+mod credential;
+mod graph;
 mod recipe;
 
 use std::io::Write;
@@ -12,6 +16,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::error::Error;
+use crate::store;
 
 /// Builds, stores, moves and runs container images with no daemon and no root.
 #[derive(Debug, Parser)]
@@ -31,9 +36,18 @@ pub(crate) struct Global {
     pub(crate) store: Option<PathBuf>,
 }
 
+impl Global {
+    /// The store's directory: as given, or the usual one of this user.
+    pub(crate) fn store_root(&self) -> Result<PathBuf, Error> {
+        self.store.as_ref().map_or_else(store::default_root, |root| Ok(root.clone()))
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Build(Box<build::Args>),
     Check(check::Args),
+    Graph(graph::Args),
 }
 
 /// Parses the command line of this process and carries it out.
@@ -44,9 +58,10 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(verb: Verb, global: &Global) -> Result<ExitCode, Error> {
-    let _ = global;
     match verb {
+        Verb::Build(args) => build::build(*args, global),
         Verb::Check(args) => check::check(&args),
+        Verb::Graph(args) => graph::graph(&args, global),
     }
 }
 

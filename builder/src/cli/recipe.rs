@@ -60,8 +60,8 @@ pub(crate) struct Recipe {
 pub(crate) struct Loaded {
     pub(crate) source: Source,
     pub(crate) file: File,
-    /// The patterns of the ignore file.
-    pub(crate) ignore: Ignore,
+    /// The patterns of the ignore file, if there is one.
+    pub(crate) ignore: Option<Ignore>,
     /// The context's directory; `None`: there is none.
     pub(crate) context: Option<PathBuf>,
 }
@@ -97,8 +97,8 @@ impl Recipe {
     }
 
     /// `<Dockerfile>.dockerignore` comes before `.dockerignore`.
-    fn read_ignore(&self, context: Option<&Path>) -> Result<Ignore, Error> {
-        let Some(context) = context else { return Ok(Ignore::default()) };
+    fn read_ignore(&self, context: Option<&Path>) -> Result<Option<Ignore>, Error> {
+        let Some(context) = context else { return Ok(None) };
         let own = match &self.file {
             Some(path) if path == Path::new("-") => None,
             Some(path) => Some(path.clone()),
@@ -108,12 +108,12 @@ impl Recipe {
         for path in own.into_iter().chain([context.join(".dockerignore")]) {
             let name = path.display().to_string();
             match std::fs::read(&path) {
-                Ok(bytes) => return Ignore::parse(&Source { text: utf8(bytes, &name)?, name }),
+                Ok(bytes) => return Ignore::parse(&Source { text: utf8(bytes, &name)?, name }).map(Some),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => return Err(Error::system(format!("read {name}"), error)),
             }
         }
-        Ok(Ignore::default())
+        Ok(None)
     }
 
     /// What decides the graph, with no image resolved yet.
