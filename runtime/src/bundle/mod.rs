@@ -8,7 +8,7 @@ mod parse;
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{LinuxResources, Process, Spec};
 
 use crate::error::{Error, Kind};
 
@@ -52,6 +52,11 @@ pub fn recorded(text: &str) -> Result<Spec, Error> {
 pub fn process(file: &Path, warnings: &mut Vec<String>) -> Result<Process, Error> {
     let text = read_file(file).map_err(|source| Error::system(format!("read {}", file.display()), source))?;
     parse::process(&text, &file.display().to_string(), warnings)
+}
+
+/// The resources of `update --resources`; `name` stands in errors.
+pub fn resources(text: &str, name: &str) -> Result<LinuxResources, Error> {
+    parse::resources(text, name)
 }
 
 /// Reads a configuration; a missing one is told in runc's words.

@@ -1,6 +1,6 @@
 //! Bytes -> typed configuration. An error names the place twice: as JSON pointer, and as line and column.
 
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{LinuxResources, Process, Spec};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -9,9 +9,10 @@ use crate::error::{Error, Kind};
 /// Parses a configuration.
 pub(super) fn spec(text: &str, warnings: &mut Vec<String>) -> Result<Spec, Error> {
     typed(text, "config.json", warnings, |value, warnings| {
-        if let Some(process) = value.get_mut("process") {
-            leave_out_unknown(process, warnings);
-        }
+        let capabilities =
+            value.get_mut("process").is_some_and(|process| leave_out_unknown(process, warnings));
+        let resources = value.pointer_mut("/linux/resources");
+        resources.is_some_and(leave_out_empty_pids) | capabilities
     })
 }
 
@@ -20,12 +21,20 @@ pub(super) fn process(text: &str, file: &str, warnings: &mut Vec<String>) -> Res
     typed(text, file, warnings, leave_out_unknown)
 }
 
+/// Parses resources alone.
+pub(super) fn resources(text: &str, file: &str) -> Result<LinuxResources, Error> {
+    typed(text, file, &mut Vec::new(), |value, _| leave_out_empty_pids(value))
+}
+
+/// Makes a value fit a type that is stricter than the specification; whether anything was changed.
+type Mend = fn(&mut Value, &mut Vec<String>) -> bool;
+
 /// Straight into the type; only what does not fit is read again, with a finger on the place.
 fn typed<T: DeserializeOwned>(
     text: &str,
     file: &str,
     warnings: &mut Vec<String>,
-    mend: fn(&mut Value, &mut Vec<String>),
+    mend: Mend,
 ) -> Result<T, Error> {
     if let Ok(value) = serde_json::from_str(text) {
         return Ok(value);
@@ -35,12 +44,9 @@ fn typed<T: DeserializeOwned>(
         Err(error) => error,
     };
     let Ok(mut value) = serde_json::from_str::<Value>(text) else { return Err(first) };
-    let mut found = Vec::new();
-    mend(&mut value, &mut found);
-    if found.is_empty() {
+    if !mend(&mut value, warnings) {
         return Err(first);
     }
-    warnings.append(&mut found);
     let mended = serde_path_to_error::deserialize(value);
     mended.map_err(|e| at(file, &pointer(e.path()), &e.inner().to_string()))
 }
@@ -70,8 +76,8 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
 }
 
 /// Capabilities of a newer kernel than this program knows: runc warns and goes on.
-fn leave_out_unknown(process: &mut Value, warnings: &mut Vec<String>) {
-    let Some(sets) = process.get_mut("capabilities").and_then(Value::as_object_mut) else { return };
+fn leave_out_unknown(process: &mut Value, warnings: &mut Vec<String>) -> bool {
+    let Some(sets) = process.get_mut("capabilities").and_then(Value::as_object_mut) else { return false };
     let mut unknown: Vec<String> = Vec::new();
     for names in sets.values_mut().filter_map(Value::as_array_mut) {
         names.retain(|name| {
@@ -84,7 +90,19 @@ fn leave_out_unknown(process: &mut Value, warnings: &mut Vec<String>) {
     }
     unknown.sort();
     unknown.dedup();
-    if !unknown.is_empty() {
-        warnings.push(format!("ignoring unknown or unavailable capabilities: [{}]", unknown.join(" ")));
+    if unknown.is_empty() {
+        return false;
+    }
+    warnings.push(format!("ignoring unknown or unavailable capabilities: [{}]", unknown.join(" ")));
+    true
+}
+
+/// Go writes a structure without any member as `{}`; no limit is asked for.
+fn leave_out_empty_pids(resources: &mut Value) -> bool {
+    let Some(resources) = resources.as_object_mut() else { return false };
+    let limit = resources.get("pids").map(|pids| pids.get("limit").is_some_and(|limit| !limit.is_null()));
+    match limit {
+        Some(false) => resources.remove("pids").is_some(),
+        _ => false,
     }
 }

@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use super::Global;
+use crate::bundle;
 use crate::error::{Error, Kind};
-use crate::host::remove;
+use crate::host::{hooks, remove};
+use crate::plan::hooks::Hooks;
 use crate::state::{ContainerId, Found, Record, Root, Status};
 
 /// delete any resources held by the container often used with detached container
@@ -58,5 +60,15 @@ fn one(args: &Args, record: &Record, root: &Root) -> Result<(), Error> {
             return Err(Error::new(Kind::Invalid, text));
         }
     }
-    remove::container(&entry, record)
+    // Read before the removal, run after it.
+    let poststop = plan_hooks(&root.config(&id)?);
+    remove::container(&entry, record)?;
+    match poststop {
+        Ok(hooks) => hooks::run(&hooks.poststop, "poststop", "stopped", record),
+        Err(error) => Err(error),
+    }
+}
+
+fn plan_hooks(config: &str) -> Result<Hooks, Error> {
+    crate::plan::hooks::plan(&bundle::recorded(config)?)
 }

@@ -2,7 +2,11 @@
 //!
 //! Invariant: this room parses and prints and decides which steps are taken; the steps are in the rooms below it.
 
+mod create;
 mod delete;
+mod events;
+mod exec;
+mod features;
 mod global;
 mod kill;
 mod list;
@@ -11,8 +15,11 @@ mod parse;
 mod pause;
 mod plan;
 mod ps;
+mod run;
 mod spec;
+mod start;
 mod state;
+mod update;
 mod verbs;
 
 use std::ffi::OsString;

@@ -3,20 +3,29 @@
 use std::process::ExitCode;
 
 use super::parse::{Asked, verb};
-use super::{End, delete, kill, list, pause, plan, ps, spec, state};
+use super::{
+    End, create, delete, events, exec, features, kill, list, pause, plan, ps, run, spec, start, state, update,
+};
 use crate::error::{Error, Kind};
 
 /// Verb and what it does, in runc's order.
-const VERBS: [(&str, &str); 10] = [
+const VERBS: [(&str, &str); 17] = [
+    ("create", "create a container"),
     ("delete", "delete any resources held by the container often used with detached container"),
+    ("events", "display container events such as OOM notifications, cpu, memory, and IO usage statistics"),
+    ("exec", "execute new process inside the container"),
+    ("features", "show the enabled features"),
     ("kill", "kill sends the specified signal (default: SIGTERM) to the container's init process"),
     ("list", "lists containers started by this runtime with the given root"),
     ("pause", "pause suspends all processes inside the container"),
     ("plan", "print what create would do with a bundle, and do nothing"),
     ("ps", "ps displays the processes running inside a container"),
     ("resume", "resumes all processes that have been previously paused"),
+    ("run", "create and run a container"),
     ("spec", "create a new specification file"),
+    ("start", "executes the user defined process in a created container"),
     ("state", "output the state of a container"),
+    ("update", "update container resource constraints"),
     ("help, h", "Shows a list of commands or help for one command"),
 ];
 
@@ -34,14 +43,21 @@ pub(super) fn run(mut asked: Asked) -> Result<ExitCode, End> {
     }
     let global = &asked.global;
     match name.as_str() {
+        "create" => create::create(&verb(&asked)?, global).map_err(End::from),
         "delete" => delete::delete(&verb(&asked)?, global).map_err(End::from),
+        "exec" => exec::exec(&verb(&asked)?, global),
+        "events" => events::events(&verb(&asked)?, global).map_err(End::from),
+        "features" => features::features(&verb(&asked)?, global).map_err(End::from),
+        "update" => update::update(&verb(&asked)?, global).map_err(End::from),
         "kill" => kill::kill(&verb(&asked)?, global).map_err(End::from),
         "list" => list::list(&verb(&asked)?, global).map_err(End::from),
         "pause" => pause::pause(&verb(&asked)?, global).map_err(End::from),
         "plan" => plan::plan(&verb(&asked)?, global).map_err(End::from),
         "ps" => ps::ps(&verb(&asked)?, global).map_err(End::from),
         "resume" => pause::resume(&verb(&asked)?, global).map_err(End::from),
+        "run" => run::run(&verb(&asked)?, global).map_err(End::from),
         "spec" => spec::spec(&verb(&asked)?, global).map_err(End::from),
+        "start" => start::start(&verb(&asked)?, global).map_err(End::from),
         "state" => state::state(&verb(&asked)?, global).map_err(End::from),
         name => Err(End::NoTopic(Error::new(Kind::Invalid, format!("No help topic for '{name}'")))),
     }

@@ -162,3 +162,8 @@ fn known() -> CapSet {
 pub fn parse(name: &str) -> Option<Capability> {
     serde_json::from_value(serde_json::Value::String(name.to_owned())).ok()
 }
+
+/// Every name, in the kernel's order.
+pub fn names() -> Vec<String> {
+    ORDER.iter().map(|cap| format!("CAP_{cap}")).collect()
+}

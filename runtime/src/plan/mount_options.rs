@@ -159,3 +159,16 @@ fn param(word: &str) -> Param {
         None => Param::Flag(word.to_owned()),
     }
 }
+
+/// Every word that has a meaning of its own, sorted.
+pub fn words() -> Vec<String> {
+    let attributes = ATTRIBUTES.iter().map(|(word, _)| *word);
+    let mut words: Vec<String> = attributes.clone().map(str::to_owned).collect();
+    words.extend(attributes.filter(|word| *word != "defaults").map(|word| format!("r{word}")));
+    let propagation = ["private", "shared", "slave", "unbindable"];
+    words.extend(propagation.iter().flat_map(|word| [(*word).to_owned(), format!("r{word}")]));
+    words.extend(["bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap"].map(str::to_owned));
+    words.extend(SUPERBLOCK.iter().chain(&SUPERBLOCK_DEFAULTS).map(|word| (*word).to_owned()));
+    words.sort();
+    words
+}

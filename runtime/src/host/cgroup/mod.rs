@@ -9,7 +9,9 @@ pub mod file;
 mod freeze;
 mod limit;
 mod make;
+pub mod oom;
 mod procs;
+pub mod stats;
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};

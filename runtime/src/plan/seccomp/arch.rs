@@ -103,3 +103,8 @@ fn find(arch: Arch, at: usize) -> Result<Abi, Error> {
         invalid(format!("linux.seccomp.architectures[{at}]"), "no filter can be made for this architecture")
     })
 }
+
+/// All that are known.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().map(|(_, abi)| abi.name)
+}

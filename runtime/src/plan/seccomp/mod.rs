@@ -136,3 +136,19 @@ const WAIT_KILLABLE_RECV: u64 = 1 << 5;
 fn is_permissive(action: Action) -> bool {
     matches!(action, Action::ScmpActAllow | Action::ScmpActLog)
 }
+
+/// The flags that a profile may ask for.
+pub const FLAGS: [&str; 4] = [
+    "SECCOMP_FILTER_FLAG_LOG",
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+    "SECCOMP_FILTER_FLAG_TSYNC",
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+];
+
+/// The architectures that a profile may list, sorted.
+pub fn architectures() -> Vec<String> {
+    let mut names: Vec<String> =
+        arch::names().map(|name| format!("SCMP_ARCH_{}", name.to_ascii_uppercase())).collect();
+    names.sort();
+    names
+}

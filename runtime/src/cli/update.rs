@@ -1,0 +1,272 @@
+//! `update`: other limits for a container that exists.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use oci_spec::runtime::LinuxResources;
+use serde_json::{Map, Value};
+
+use super::Global;
+use crate::bundle;
+use crate::error::{Error, Kind};
+use crate::host::cgroup::{self, file};
+use crate::plan::cgroup::{Place, Version, settings};
+use crate::state::{self, ContainerId};
+
+/// update container resource constraints
+#[derive(Parser, Debug)]
+pub(super) struct Args {
+    /// path to the file containing the resources to update or '-' to read from the standard input;
+    /// all other options are ignored then
+    #[arg(short, long, value_name = "string")]
+    resources: Option<PathBuf>,
+    /// Specifies per cgroup weight, range is from 10 to 1000
+    #[arg(long, value_name = "int")]
+    blkio_weight: Option<String>,
+    /// CPU CFS period to be used for hardcapping (in usecs). 0 to use system default
+    #[arg(long, value_name = "string")]
+    cpu_period: Option<String>,
+    /// CPU CFS hardcap limit (in usecs). Allowed cpu time in a given period
+    #[arg(long, value_name = "string", allow_negative_numbers = true)]
+    cpu_quota: Option<String>,
+    /// CPU CFS hardcap burst limit (in usecs). Allowed accumulated cpu time additionally for burst a given period
+    #[arg(long, value_name = "string")]
+    cpu_burst: Option<String>,
+    /// CPU shares (relative weight vs. other containers)
+    #[arg(long, value_name = "string")]
+    cpu_share: Option<String>,
+    /// CPU realtime period to be used for hardcapping (in usecs). 0 to use system default
+    #[arg(long, value_name = "string")]
+    cpu_rt_period: Option<String>,
+    /// CPU realtime hardcap limit (in usecs). Allowed cpu time in a given period
+    #[arg(long, value_name = "string", allow_negative_numbers = true)]
+    cpu_rt_runtime: Option<String>,
+    /// CPU(s) to use
+    #[arg(long, value_name = "string")]
+    cpuset_cpus: Option<String>,
+    /// Memory node(s) to use
+    #[arg(long, value_name = "string")]
+    cpuset_mems: Option<String>,
+    /// (obsoleted; do not use)
+    #[arg(long, value_name = "string", hide = true)]
+    kernel_memory: Option<String>,
+    /// (obsoleted; do not use)
+    #[arg(long, value_name = "string", hide = true)]
+    kernel_memory_tcp: Option<String>,
+    /// Memory limit (in bytes)
+    #[arg(long, value_name = "string", allow_negative_numbers = true)]
+    memory: Option<String>,
+    /// set cgroup SCHED_IDLE or not, 0: default behavior, 1: SCHED_IDLE
+    #[arg(long, value_name = "string", allow_negative_numbers = true)]
+    cpu_idle: Option<String>,
+    /// Memory reservation or soft_limit (in bytes)
+    #[arg(long, value_name = "string", allow_negative_numbers = true)]
+    memory_reservation: Option<String>,
+    /// Total memory usage (memory + swap); set '-1' to enable unlimited swap
+    #[arg(long, value_name = "string", allow_negative_numbers = true)]
+    memory_swap: Option<String>,
+    /// Maximum number of pids allowed in the container
+    #[arg(long, value_name = "int", allow_negative_numbers = true)]
+    pids_limit: Option<String>,
+    /// The string of Intel RDT/CAT L3 cache schema
+    #[arg(long, value_name = "string")]
+    l3_cache_schema: Option<String>,
+    /// The string of Intel RDT/MBA memory bandwidth schema
+    #[arg(long, value_name = "string")]
+    mem_bw_schema: Option<String>,
+    #[arg(value_name = "container-id")]
+    id: String,
+}
+
+pub(super) fn update(args: &Args, global: &Global) -> Result<ExitCode, Error> {
+    let id = ContainerId::parse(&args.id)?;
+    let record = global.root()?.load(&id)?;
+    refuse_rdt(args)?;
+    let mut resources = match &args.resources {
+        Some(path) => bundle::resources(&read(path)?, &path.display().to_string())?,
+        None => from_flags(args)?,
+    };
+    if args.kernel_memory.is_some() || args.kernel_memory_tcp.is_some() {
+        global.log.warn("Kernel memory settings are ignored and will be removed");
+    }
+    // Only limits are changed: device rules may have been set by others since.
+    resources.set_devices(None);
+    complete(&mut resources, &record.cgroup)?;
+    let places: Vec<Place> = record.cgroup.dirs.iter().map(place).collect();
+    cgroup::limit(&settings(&resources, &places)?, &record.cgroup)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn refuse_rdt(args: &Args) -> Result<(), Error> {
+    let text = match (&args.l3_cache_schema, &args.mem_bw_schema) {
+        (Some(_), _) => "Intel RDT/CAT: l3 cache schema is not enabled",
+        (_, Some(_)) => "Intel RDT/MBA: memory bandwidth schema is not enabled",
+        _ => return Ok(()),
+    };
+    Err(Error::new(Kind::Unsupported, text))
+}
+
+fn read(path: &std::path::Path) -> Result<String, Error> {
+    let mut text = String::new();
+    let read = match path.as_os_str() == "-" {
+        true => std::io::stdin().read_to_string(&mut text),
+        false => std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text)),
+    };
+    read.map(|_| text).map_err(|source| Error::system(format!("read {}", path.display()), source))
+}
+
+fn place(dir: &state::CgroupDir) -> Place {
+    Place {
+        version: if dir.version == 1 { Version::V1 } else { Version::V2 },
+        controllers: dir.controllers.clone(),
+        mount: dir.mount.clone(),
+        path: dir.path.strip_prefix(&dir.mount).unwrap_or(&dir.path).to_owned(),
+    }
+}
+
+/// The flags as the JSON that they stand for.
+fn from_flags(args: &Args) -> Result<LinuxResources, Error> {
+    let mut memory = Map::new();
+    for (flag, key, value) in [
+        ("memory", "limit", &args.memory),
+        ("memory-reservation", "reservation", &args.memory_reservation),
+        ("memory-swap", "swap", &args.memory_swap),
+    ] {
+        if let Some(text) = given(value) {
+            memory.insert(key.to_owned(), bytes(text).ok_or_else(|| invalid(flag, text))?.into());
+        }
+    }
+    let mut cpu = Map::new();
+    for (flag, key, value) in [
+        ("cpu-burst", "burst", &args.cpu_burst),
+        ("cpu-period", "period", &args.cpu_period),
+        ("cpu-rt-period", "realtimePeriod", &args.cpu_rt_period),
+        ("cpu-share", "shares", &args.cpu_share),
+    ] {
+        if let Some(text) = given(value) {
+            cpu.insert(key.to_owned(), text.parse::<u64>().map_err(|_| invalid(flag, text))?.into());
+        }
+    }
+    for (flag, key, value) in [
+        ("cpu-idle", "idle", &args.cpu_idle),
+        ("cpu-quota", "quota", &args.cpu_quota),
+        ("cpu-rt-runtime", "realtimeRuntime", &args.cpu_rt_runtime),
+    ] {
+        if let Some(text) = given(value) {
+            cpu.insert(key.to_owned(), text.parse::<i64>().map_err(|_| invalid(flag, text))?.into());
+        }
+    }
+    for (key, value) in [("cpus", &args.cpuset_cpus), ("mems", &args.cpuset_mems)] {
+        if let Some(text) = given(value) {
+            cpu.insert(key.to_owned(), text.into());
+        }
+    }
+    let mut all = Map::new();
+    all.insert("memory".to_owned(), Value::Object(memory));
+    all.insert("cpu".to_owned(), Value::Object(cpu));
+    if let Some(text) = given(&args.pids_limit) {
+        let limit = text.parse::<i64>().map_err(|_| invalid("pids-limit", text))?;
+        all.insert("pids".to_owned(), serde_json::json!({ "limit": limit }));
+    }
+    if let Some(text) = given(&args.blkio_weight) {
+        let weight = text.parse::<u16>().map_err(|_| invalid("blkio-weight", text))?;
+        all.insert("blockIO".to_owned(), serde_json::json!({ "weight": weight }));
+    }
+    bundle::resources(&Value::Object(all).to_string(), "update")
+}
+
+fn given(value: &Option<String>) -> Option<&str> {
+    value.as_deref().filter(|text| !text.is_empty())
+}
+
+fn invalid(flag: &str, text: &str) -> Error {
+    Error::new(Kind::Invalid, format!("invalid value for {flag}: {text:?}"))
+}
+
+/// What the caller left out and the kernel takes only together with what was given: it stays as it is now.
+fn complete(resources: &mut LinuxResources, record: &state::Cgroup) -> Result<(), Error> {
+    let Some(v2) = record.dirs.iter().find(|dir| dir.version == 2) else { return Ok(()) };
+    if record.dirs.len() > 1 {
+        return Ok(());
+    }
+    if let Some(cpu) = resources.cpu_mut() {
+        let now = file::read_if_there(&v2.path, "cpu.max")?.unwrap_or_default();
+        let mut now = now.split(' ');
+        let (quota, period) = (now.next().unwrap_or("max"), now.next().and_then(|text| text.parse().ok()));
+        let unset = |value: Option<i64>| value.unwrap_or(0) == 0;
+        match (unset(cpu.quota()), cpu.period().unwrap_or(0) == 0) {
+            (true, false) => drop(cpu.set_quota(quota.parse().ok())),
+            (false, true) => drop(cpu.set_period(period)),
+            _ => {}
+        }
+        // The kernel takes no weight for an idle group.
+        if cpu.idle().is_some_and(|idle| idle != 0) {
+            cpu.set_shares(None);
+        }
+    }
+    if let Some(memory) = resources.memory_mut() {
+        if memory.limit().is_none() && memory.swap().is_some_and(|swap| swap > 0) {
+            let now = file::read(&v2.path, "memory.max")?;
+            memory.set_limit(Some(now.parse().unwrap_or(-1)));
+        }
+    }
+    Ok(())
+}
+
+/// A number of bytes, with a unit of powers of 1024 perhaps; -1 is no limit.
+fn bytes(text: &str) -> Option<i64> {
+    if text == "-1" {
+        return Some(-1);
+    }
+    let lower = text.trim().to_ascii_lowercase();
+    let end = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
+    let (number, unit) = (lower.get(..end)?, lower.get(end..)?.trim());
+    let power = match unit.trim_end_matches('b').trim_end_matches('i') {
+        "" => 0,
+        "k" => 1,
+        "m" => 2,
+        "g" => 3,
+        "t" => 4,
+        "p" => 5,
+        _ => return None,
+    };
+    scaled(number, 1i64.checked_shl(10 * power)?)
+}
+
+/// Whole numbers exactly; a fraction as precisely as it is meant.
+fn scaled(number: &str, unit: i64) -> Option<i64> {
+    match number.split_once('.') {
+        None => number.parse::<i64>().ok()?.checked_mul(unit),
+        Some((whole, part)) => {
+            let part = part.get(..part.len().min(6))?;
+            let scale = 10i64.checked_pow(u32::try_from(part.len()).ok()?)?;
+            let part = if part.is_empty() { 0 } else { part.parse::<i64>().ok()?.checked_mul(unit)? / scale };
+            whole.parse::<i64>().ok()?.checked_mul(unit)?.checked_add(part)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn sizes_have_units_of_1024() {
+        let known = [
+            ("-1", Some(-1)),
+            ("0", Some(0)),
+            ("20M", Some(20 << 20)),
+            ("1.5g", Some(3 << 29)),
+            ("10 KiB", Some(10240)),
+            ("7b", Some(7)),
+            ("x", None),
+            ("-2", None),
+            ("99999999999999T", None),
+        ];
+        for (text, value) in known {
+            assert_eq!(bytes(text), value, "{text}");
+        }
+    }
+}
