@@ -36,6 +36,8 @@ pub(crate) struct Process {
     pub(crate) exit: Option<Exit>,
     /// It ended while its start was under way: the start has to be told first.
     pub(crate) held: Option<Exit>,
+    /// A client has said that no more input will come.
+    pub(crate) stdin_closed: bool,
     pub(crate) waiters: Vec<Reply>,
     pub(crate) streams: Streams,
     /// An exec's process as JSON, until it is started.
@@ -61,6 +63,7 @@ impl Process {
             pid: None,
             exit: None,
             held: None,
+            stdin_closed: false,
             waiters: Vec::new(),
             streams: Streams::default(),
             spec: Vec::new(),

@@ -50,7 +50,9 @@ impl Shim {
         let process = self.process(&key)?;
         if request.stdin {
             // The process sees the end of its input once the client has closed its side too and the fifo is empty.
+            // That may be before its start is over, when the streams are not here yet.
             process.streams.stdin_keeper = None;
+            process.stdin_closed = true;
         }
         done()
     }

@@ -1,7 +1,9 @@
 //! Runtimes at work, and what to do when each has ended.
 
 use super::create::Creating;
-use super::{Activity, Child, Reply, Shim};
+use std::time::Instant;
+
+use super::{Activity, Child, REST, Reply, Shim};
 use crate::error::{Error, Kind};
 use crate::log;
 use crate::process::{Exit, Key};
@@ -118,6 +120,7 @@ impl Shim {
     }
 
     pub(super) fn job_ended(&mut self, pid: nix::unistd::Pid, status: u32) {
+        self.tidy_at = Some(Instant::now() + REST);
         if let Some(Job { call, key, reply, then }) = self.jobs.remove(&pid) {
             self.finish(key, reply, then, call.result(status));
         }

@@ -41,7 +41,7 @@ use crate::rpc::{self, Peer};
 use crate::source::Source;
 use crate::stdio::Pumps;
 use crate::sys::poll::{Caught, Interest, Poll, Signals};
-use crate::sys::socket;
+use crate::sys::{heap, socket};
 
 /// With no container and no client left, nobody will ever call again: containerd is gone. It reconnects within this time
 /// when it was merely restarted, and has nothing to find here if it does not.
@@ -49,6 +49,9 @@ const IDLE: Duration = Duration::from_secs(60);
 
 /// How long the last events may take when the shim is asked to end.
 const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How long the shim rests before it gives memory back: not between the calls of one burst.
+const REST: Duration = Duration::from_secs(2);
 
 /// What `start` prepared.
 pub(crate) struct Setup {
@@ -107,6 +110,8 @@ struct Shim {
     serial: u32,
     idle_since: Instant,
     stopping: Option<Instant>,
+    /// When to give back the memory that a burst of calls has left free.
+    tidy_at: Option<Instant>,
 }
 
 /// Serves until containerd says shutdown, or is gone for good.
@@ -133,6 +138,7 @@ pub(crate) fn serve(setup: Setup) -> Result<(), Error> {
         serial: 0,
         idle_since: Instant::now(),
         stopping: None,
+        tidy_at: None,
     };
     shim.run()
 }
@@ -149,6 +155,7 @@ impl Shim {
             }
             self.leave_those_overdue();
             self.publish();
+            self.tidy();
         }
         Ok(())
     }
@@ -168,6 +175,12 @@ impl Shim {
             Source::Logger(serial) => self.logger_spoke(serial),
         }
         Ok(())
+    }
+
+    fn tidy(&mut self) {
+        if self.jobs.is_empty() && self.tidy_at.take_if(|at| Instant::now() >= *at).is_some() {
+            heap::release();
+        }
     }
 
     fn take_signals(&mut self) -> Result<(), Error> {
@@ -329,7 +342,8 @@ impl Shim {
     fn deadline(&self) -> Option<Instant> {
         let idle = self.is_idle().then(|| self.idle_since + IDLE);
         let leaving = self.leaving.iter().map(|leaving| leaving.deadline);
-        leaving.chain(idle).chain(self.stopping).chain(self.events.deadline()).min()
+        let tidy = self.tidy_at.filter(|_| self.jobs.is_empty());
+        leaving.chain(idle).chain(self.stopping).chain(tidy).chain(self.events.deadline()).min()
     }
 
     fn next_serial(&mut self) -> u32 {

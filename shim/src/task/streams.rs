@@ -28,7 +28,11 @@ impl Shim {
                 Direction::Output => streams.outputs.push(serial),
             }
         }
-        self.process(key)?.streams = streams;
+        let process = self.process(key)?;
+        if process.stdin_closed {
+            streams.stdin_keeper = None;
+        }
+        process.streams = streams;
         Ok(())
     }
 
