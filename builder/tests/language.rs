@@ -15,10 +15,7 @@ use builder::image::{Config, Digest, Platform};
 
 #[test]
 fn dockerfiles_become_what_their_goldens_say() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/language");
-    let mut files: Vec<PathBuf> = std::fs::read_dir(&directory).unwrap().map(|e| e.unwrap().path()).collect();
-    files.retain(|path| path.extension().is_some_and(|e| e == "Dockerfile"));
-    files.sort();
+    let files = cases();
     let mut wrong = Vec::new();
     for path in &files {
         let shown = show(path);
@@ -31,6 +28,34 @@ fn dockerfiles_become_what_their_goldens_say() {
     }
     assert!(files.len() > 60, "only {} cases were found", files.len());
     assert!(wrong.is_empty(), "{} differ; UPDATE=1 rewrites\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Strangers write Dockerfiles: whatever stands in one, the answer is a graph or an error, soon.
+#[test]
+fn a_damaged_dockerfile_never_panics() {
+    for path in cases() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+        for &at in &ends {
+            let rest = text[at..].chars().next().map_or(0, char::len_utf8);
+            let without = format!("{}{}", &text[..at], &text[at + rest..]);
+            let doubled = format!("{}{}", &text[..at + rest], &text[at..]);
+            for damaged in
+                [text[..at].to_owned(), without, doubled, format!("{}${{{}", &text[..at], &text[at..])]
+            {
+                let source = Source { name: "damaged".to_owned(), text: damaged };
+                drop(build(&path, &source, &mut String::new()));
+            }
+        }
+    }
+}
+
+fn cases() -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/language");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&directory).unwrap().map(|e| e.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|e| e == "Dockerfile"));
+    files.sort();
+    files
 }
 
 fn show(path: &Path) -> String {
@@ -55,7 +80,8 @@ fn build(path: &Path, source: &Source, out: &mut String) -> Result<(), Error> {
     }
     let file = dockerfile::parse(source)?;
     let ignored = std::fs::read_to_string(path.with_extension("dockerignore")).ok();
-    let ignore = ignored.map(|text| Ignore::parse(&Source { name: ".dockerignore".to_owned(), text })).transpose()?;
+    let ignore =
+        ignored.map(|text| Ignore::parse(&Source { name: ".dockerignore".to_owned(), text })).transpose()?;
     let mut inputs = inputs(&source.text);
     let (graph, lowered) = loop {
         let lowering = graph::lower(&file, source, &inputs)?;
@@ -96,7 +122,7 @@ fn inputs(text: &str) -> Inputs {
         let (name, value) = word.split_once('=').unwrap_or((word, ""));
         match name {
             "target" => inputs.target = Some(value.to_owned()),
-            "platform" => inputs.platform = value.parse().unwrap(),
+            "platform" => inputs.platform = value.parse().unwrap_or(inputs.platform),
             "context" => drop(inputs.contexts.insert(value.to_owned(), NamedContext::Directory)),
             "allow" => {
                 inputs.allowed = [Entitlement::NetworkHost, Entitlement::SecurityInsecure].into();
