@@ -44,6 +44,7 @@ mod tests {
 
     /// One test: `collect` sees every child of the test process.
     #[test]
+    #[expect(clippy::zombie_processes, reason = "reaping them is what is tested")]
     fn a_stranger_keeps_its_number_until_it_is_known() {
         let start = |code: &str| {
             let child = Command::new("/bin/sh").args(["-c", code]).spawn().unwrap();

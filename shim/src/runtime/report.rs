@@ -19,9 +19,7 @@ pub(super) fn failure(log: &Path, output: &[u8], code: Option<i32>) -> String {
 
 fn reason(log: &str, output: &[u8], code: Option<i32>) -> String {
     let errors = log.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
-    if let Some(last) =
-        errors.filter(|line| matches!(line.level.as_str(), "error" | "fatal" | "panic")).last()
-    {
+    if let Some(last) = errors.rev().find(|line| matches!(line.level.as_str(), "error" | "fatal" | "panic")) {
         return last.msg;
     }
     let printed = String::from_utf8_lossy(output);

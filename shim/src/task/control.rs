@@ -12,7 +12,7 @@ use containerd_shim_protos::topics::{
 use protobuf::Message;
 
 use super::container::Activity;
-use super::jobs::{Launch, Then, failed};
+use super::jobs::{Launch, Purpose, Then, failed};
 use super::{Outcome, Reply, Shim, done, init};
 use crate::error::{Doing, Error, Kind};
 use crate::process::{self, Key, Phase, Verb};
@@ -26,12 +26,8 @@ impl Shim {
             let reach = if request.all { argv::Reach::All } else { argv::Reach::Init };
             // With `all` a stopped init is no reason: those it left behind are meant.
             let verb = if request.all { None } else { Some(Verb::Kill) };
-            return self.control(
-                reply,
-                &key,
-                verb,
-                (argv::kill(&request.id, request.signal, reach), Then::Kill),
-            );
+            let line = argv::kill(&request.id, request.signal, reach);
+            return self.control(verb, line, Purpose { key, reply: Some(reply), then: Then::Kill });
         }
         let process = self.process(&key)?;
         match (process.phase, process.pid) {
@@ -45,30 +41,24 @@ impl Shim {
         }
     }
 
-    pub(super) fn pause(&mut self, reply: Reply, id: String) -> Result<Outcome, Error> {
-        self.control(reply, &init(&id), Some(Verb::Pause), (argv::pause(&id), Then::Pause))
+    pub(super) fn pause(&mut self, reply: Reply, id: &str) -> Result<Outcome, Error> {
+        let purpose = Purpose { key: init(id), reply: Some(reply), then: Then::Pause };
+        self.control(Some(Verb::Pause), argv::pause(id), purpose)
     }
 
-    pub(super) fn resume(&mut self, reply: Reply, id: String) -> Result<Outcome, Error> {
-        self.control(reply, &init(&id), Some(Verb::Resume), (argv::resume(&id), Then::Resume))
+    pub(super) fn resume(&mut self, reply: Reply, id: &str) -> Result<Outcome, Error> {
+        let purpose = Purpose { key: init(id), reply: Some(reply), then: Then::Resume };
+        self.control(Some(Verb::Resume), argv::resume(id), purpose)
     }
 
-    fn control(
-        &mut self,
-        reply: Reply,
-        key: &Key,
-        verb: Option<Verb>,
-        work: (Vec<String>, Then),
-    ) -> Result<Outcome, Error> {
-        let process = self.process(key)?;
+    fn control(&mut self, verb: Option<Verb>, line: Vec<String>, purpose: Purpose) -> Result<Outcome, Error> {
+        let process = self.process(&purpose.key)?;
         if let Some(verb) = verb {
             process.phase.allows(verb)?;
         }
         process.activity = Activity::Busy;
-        let runtime = self.container(&key.container)?.runtime.clone();
-        let (line, then) = work;
-        let io = CallIo::Captured { stdin: None };
-        self.launch(Launch { runtime, line, io, key: key.clone(), reply: Some(reply), then });
+        let runtime = self.container(&purpose.key.container)?.runtime.clone();
+        self.launch(Launch { runtime, line, io: CallIo::Captured { stdin: None }, purpose });
         Ok(Outcome::Later)
     }
 
@@ -84,7 +74,8 @@ impl Shim {
         let runtime = self.container(&request.id)?.runtime.clone();
         let line = argv::update(&request.id);
         let io = CallIo::Captured { stdin: Some(file) };
-        self.launch(Launch { runtime, line, io, key, reply: Some(reply), then: Then::Update });
+        let purpose = Purpose { key, reply: Some(reply), then: Then::Update };
+        self.launch(Launch { runtime, line, io, purpose });
         Ok(Outcome::Later)
     }
 
@@ -113,7 +104,11 @@ impl Shim {
         };
         let line = argv::checkpoint(&request.id, &wanted, &argv::Images { image: &image, work: &work });
         let then = Then::Checkpoint(image.display().to_string());
-        self.control(reply, &init(&request.id), Some(Verb::Checkpoint), (line, then))
+        self.control(
+            Some(Verb::Checkpoint),
+            line,
+            Purpose { key: init(&request.id), reply: Some(reply), then },
+        )
     }
 
     pub(super) fn paused(&mut self, key: &Key, result: Result<Vec<u8>, String>) -> Result<Vec<u8>, Error> {

@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use protobuf::Message;
 
 use super::container::{Container, Process};
-use super::jobs::{Launch, Then, failed};
+use super::jobs::{Launch, Purpose, Then, failed};
 use super::{Child, Outcome, Reply, Shim, answer, init};
 use crate::cgroup::Cgroup;
 use crate::error::{Doing, Error, Kind};
@@ -26,6 +26,13 @@ pub(super) struct Creating {
     request: api::CreateTaskRequest,
     container: Container,
     pub(super) opened: Opened,
+}
+
+/// What decides how the streams of a process are opened.
+pub(super) struct Setting<'a> {
+    pub(super) bundle: &'a Path,
+    pub(super) options: &'a Options,
+    pub(super) places: &'a Places,
 }
 
 /// Where a runtime writes the process id of a container's init; `delete` of another process reads it too.
@@ -58,7 +65,8 @@ impl Shim {
         let io = CallIo::Container(std::mem::take(&mut creating.opened.io));
         let runtime = creating.container.runtime.clone();
         let then = Then::Create(Box::new(creating));
-        self.launch(Launch { runtime, line, io, key: init(&id), reply: Some(reply), then });
+        let purpose = Purpose { key: init(&id), reply: Some(reply), then };
+        self.launch(Launch { runtime, line, io, purpose });
         Ok(Outcome::Later)
     }
 
@@ -82,7 +90,8 @@ impl Shim {
             terminal: request.terminal,
         };
         mounts::mount_all(&request.rootfs, &bundle.join("rootfs"))?;
-        let opened = self.open_streams(&request.id, &bundle, &options, &places);
+        let opened =
+            self.open_streams(&request.id, &Setting { bundle: &bundle, options: &options, places: &places });
         let opened = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -105,13 +114,8 @@ impl Shim {
         Ok(Creating { request, container, opened })
     }
 
-    pub(super) fn open_streams(
-        &mut self,
-        id: &str,
-        bundle: &Path,
-        options: &Options,
-        places: &Places,
-    ) -> Result<Opened, Error> {
+    pub(super) fn open_streams(&mut self, id: &str, setting: &Setting) -> Result<Opened, Error> {
+        let Setting { bundle, options, places } = *setting;
         let serial = u64::from(self.next_serial());
         let namespace = &self.setup.namespace;
         let (uid, gid) = (options.io_uid, options.io_gid);
@@ -185,7 +189,7 @@ impl Shim {
     }
 
     fn is_creating(&self, id: &str) -> bool {
-        let parked = self.launches.values().any(|launch| launch.key == init(id));
+        let parked = self.launches.values().any(|launch| launch.purpose.key == init(id));
         parked || self.has_job(&init(id))
     }
 }

@@ -9,7 +9,7 @@ use protobuf::Message;
 
 use super::container::Activity;
 use super::exits::{ended_now, timestamp};
-use super::jobs::{Launch, Then};
+use super::jobs::{Launch, Purpose, Then};
 use super::{Outcome, Reply, Shim};
 use crate::error::{Error, Kind};
 use crate::mounts;
@@ -36,7 +36,8 @@ impl Shim {
             let runtime = self.container(&key.container)?.runtime.clone();
             let line = argv::delete(&key.container);
             let io = CallIo::Captured { stdin: None };
-            self.launch(Launch { runtime, line, io, key, reply: Some(reply), then: Then::Delete });
+            let purpose = Purpose { key, reply: Some(reply), then: Then::Delete };
+            self.launch(Launch { runtime, line, io, purpose });
         } else {
             self.leave(key, Some(reply));
         }

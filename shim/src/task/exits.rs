@@ -7,7 +7,7 @@ use protobuf::Message;
 use protobuf::well_known_types::timestamp::Timestamp;
 
 use super::container::Activity;
-use super::jobs::{Launch, Then};
+use super::jobs::{Launch, Purpose, Then};
 use super::{Child, Shim, init};
 use crate::error::{Doing, Error};
 use crate::events;
@@ -79,9 +79,7 @@ impl Shim {
             runtime: container.runtime.clone(),
             line: argv::kill(&key.container, 9, argv::Reach::All),
             io: CallIo::Captured { stdin: None },
-            key: key.clone(),
-            reply: None,
-            then: Then::KillRest(exit),
+            purpose: Purpose { key: key.clone(), reply: None, then: Then::KillRest(exit) },
         });
     }
 

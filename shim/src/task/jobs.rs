@@ -1,6 +1,7 @@
 //! Runtimes at work, and what to do when each has ended.
 
 use super::create::Creating;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use super::{Activity, Child, REST, Reply, Shim};
@@ -13,12 +14,17 @@ use crate::source::Source;
 use crate::stdio::Opened;
 use crate::sys::poll::Interest;
 
-/// A runtime that was started, for whom, and to what end.
+/// A runtime at work.
 pub(super) struct Job {
     call: runtime::Call,
-    key: Key,
-    reply: Option<Reply>,
-    then: Then,
+    purpose: Purpose,
+}
+
+/// For whom a runtime works, and to what end.
+pub(super) struct Purpose {
+    pub(super) key: Key,
+    pub(super) reply: Option<Reply>,
+    pub(super) then: Then,
 }
 
 /// A runtime that is to be started.
@@ -26,9 +32,13 @@ pub(super) struct Launch {
     pub(super) runtime: Runtime,
     pub(super) line: Vec<String>,
     pub(super) io: CallIo,
-    pub(super) key: Key,
-    pub(super) reply: Option<Reply>,
-    pub(super) then: Then,
+    pub(super) purpose: Purpose,
+}
+
+/// A process that the runtime is making.
+pub(super) struct Fresh {
+    pub(super) opened: Opened,
+    pub(super) pid_file: PathBuf,
 }
 
 /// What follows when the runtime has ended.
@@ -36,7 +46,7 @@ pub(super) enum Then {
     Create(Box<Creating>),
     Start,
     /// Of an exec, or of a container that is restored: the streams go with it, and there is a pid file to read.
-    StartWith(Box<Opened>, std::path::PathBuf),
+    StartWith(Box<Fresh>),
     Delete,
     Kill,
     Pause,
@@ -52,7 +62,7 @@ impl Then {
     fn opened(&self) -> Option<&Opened> {
         match self {
             Then::Create(creating) => Some(&creating.opened),
-            Then::StartWith(opened, _) => Some(opened),
+            Then::StartWith(fresh) => Some(&fresh.opened),
             _ => None,
         }
     }
@@ -61,22 +71,22 @@ impl Then {
 impl Shim {
     /// Starts a runtime, as soon as the logging program that is to read its container's output is ready.
     pub(super) fn launch(&mut self, launch: Launch) {
-        if let Some(logger) = launch.then.opened().and_then(|opened| opened.logger.as_ref()) {
+        if let Some(logger) = launch.purpose.then.opened().and_then(|opened| opened.logger.as_ref()) {
             let pid = logger.pid;
             match logger.answer() {
                 Some(Ok(())) => {}
                 Some(Err(error)) => return self.not_launched(launch, &error),
                 None => return self.park(launch),
             }
-            self.children.entry(pid).or_insert_with(|| Child::Logger(launch.key.clone()));
+            self.children.entry(pid).or_insert_with(|| Child::Logger(launch.purpose.key.clone()));
         }
         self.launch_now(launch);
     }
 
     fn park(&mut self, launch: Launch) {
         let serial = self.next_serial();
-        if let Some(logger) = launch.then.opened().and_then(|opened| opened.logger.as_ref()) {
-            self.children.insert(logger.pid, Child::Logger(launch.key.clone()));
+        if let Some(logger) = launch.purpose.then.opened().and_then(|opened| opened.logger.as_ref()) {
+            self.children.insert(logger.pid, Child::Logger(launch.purpose.key.clone()));
             if let Err(error) = self.poll.add(&logger.ready, Interest::Read, Source::Logger(serial).token()) {
                 return self.not_launched(launch, &Error::system("wait for the logging program", error));
             }
@@ -86,51 +96,51 @@ impl Shim {
 
     pub(super) fn logger_spoke(&mut self, serial: u32) {
         let Some(launch) = self.launches.remove(&serial) else { return };
-        if let Some(logger) = launch.then.opened().and_then(|opened| opened.logger.as_ref()) {
+        if let Some(logger) = launch.purpose.then.opened().and_then(|opened| opened.logger.as_ref()) {
             drop(self.poll.remove(&logger.ready));
         }
         self.launch(launch);
     }
 
     fn launch_now(&mut self, launch: Launch) {
-        let Launch { runtime, line, io, key, reply, then } = launch;
+        let Launch { runtime, line, io, purpose } = launch;
         let serial = u64::from(self.next_serial());
         match runtime.call(line, io, serial) {
             Ok(call) => {
                 self.children.insert(call.pid, Child::Job);
-                self.jobs.insert(call.pid, Job { call, key, reply, then });
+                self.jobs.insert(call.pid, Job { call, purpose });
             }
-            Err(error) => self.finish(key, reply, then, Err(error.to_string())),
+            Err(error) => self.finish(purpose, Err(error.to_string())),
         }
     }
 
     fn not_launched(&mut self, launch: Launch, error: &Error) {
-        let Launch { key, reply, then, .. } = launch;
-        self.finish(key, reply, then, Err(error.to_string()));
+        self.finish(launch.purpose, Err(error.to_string()));
     }
 
     /// Whether a runtime is at work that may yet name a child of ours.
     pub(super) fn strangers(&self) -> Strangers {
-        let naming = |job: &Job| matches!(job.then, Then::Create(_) | Then::StartWith(..));
+        let naming = |job: &Job| matches!(job.purpose.then, Then::Create(_) | Then::StartWith(_));
         if self.jobs.values().any(naming) { Strangers::MayBeOurs } else { Strangers::AreOrphans }
     }
 
     pub(super) fn has_job(&self, key: &Key) -> bool {
-        self.jobs.values().any(|job| job.key == *key)
+        self.jobs.values().any(|job| job.purpose.key == *key)
     }
 
     pub(super) fn job_ended(&mut self, pid: nix::unistd::Pid, status: u32) {
         self.tidy_at = Some(Instant::now() + REST);
-        if let Some(Job { call, key, reply, then }) = self.jobs.remove(&pid) {
-            self.finish(key, reply, then, call.result(status));
+        if let Some(Job { call, purpose }) = self.jobs.remove(&pid) {
+            self.finish(purpose, call.result(status));
         }
     }
 
-    fn finish(&mut self, key: Key, reply: Option<Reply>, then: Then, result: Result<Vec<u8>, String>) {
+    fn finish(&mut self, purpose: Purpose, result: Result<Vec<u8>, String>) {
+        let Purpose { key, reply, then } = purpose;
         let answer = match then {
             Then::Create(creating) => self.created(*creating, result),
             Then::Start => self.started(&key, result),
-            Then::StartWith(opened, pid_file) => self.started_with(&key, *opened, &pid_file, result),
+            Then::StartWith(fresh) => self.started_with(&key, *fresh, result),
             Then::Delete => match deleted(result) {
                 Ok(()) => {
                     self.leave(key, reply);

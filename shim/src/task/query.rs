@@ -7,7 +7,7 @@ use protobuf::Message;
 use protobuf::well_known_types::any::Any;
 
 use super::exits::{timestamp, wait_response};
-use super::jobs::{Launch, Then, failed};
+use super::jobs::{Launch, Purpose, Then, failed};
 use super::{Outcome, Reply, Shim, answer, init};
 use crate::error::{Error, Kind};
 use crate::process::{Key, Phase};
@@ -59,7 +59,8 @@ impl Shim {
         let line = argv::processes(&id);
         let io = CallIo::Captured { stdin: None };
         let key = Key { container: id, exec: LISTING.into() };
-        self.launch(Launch { runtime, line, io, key, reply: Some(reply), then: Then::Pids });
+        let purpose = Purpose { key, reply: Some(reply), then: Then::Pids };
+        self.launch(Launch { runtime, line, io, purpose });
         Ok(Outcome::Later)
     }
 

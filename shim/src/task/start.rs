@@ -8,8 +8,8 @@ use containerd_shim_protos::topics::{TASK_EXEC_STARTED_EVENT_TOPIC, TASK_START_E
 use protobuf::Message;
 
 use super::container::Activity;
-use super::create::{PID_FILE, read_pid};
-use super::jobs::{Launch, Then, failed};
+use super::create::{PID_FILE, Setting, read_pid};
+use super::jobs::{Fresh, Launch, Purpose, Then, failed};
 use super::{Child, Outcome, Reply, Shim};
 use crate::cgroup::Cgroup;
 use crate::error::{Doing, Error, Kind};
@@ -18,7 +18,7 @@ use crate::oom::Watch;
 use crate::process::{Key, Phase, Verb};
 use crate::runtime::{CallIo, argv};
 use crate::source::Source;
-use crate::stdio::{ConsoleSocket, Opened};
+use crate::stdio::ConsoleSocket;
 use crate::sys::poll::Interest;
 
 impl Shim {
@@ -34,7 +34,12 @@ impl Shim {
             let runtime = self.container(&key.container)?.runtime.clone();
             let line = argv::start(&key.container);
             let io = CallIo::Captured { stdin: None };
-            Launch { runtime, line, io, key: key.clone(), reply: Some(reply), then: Then::Start }
+            Launch {
+                runtime,
+                line,
+                io,
+                purpose: Purpose { key: key.clone(), reply: Some(reply), then: Then::Start },
+            }
         };
         self.process(&key)?.activity = Activity::Starting;
         self.launch(launch);
@@ -55,7 +60,8 @@ impl Shim {
         // Numbered, not named after the exec's id: an id is a client's word and this is a path.
         let file = bundle.join(format!("exec-{serial}.json"));
         write_private(&file, &process.spec)?;
-        let mut opened = self.open_streams(&key.container, &bundle, &options, &places)?;
+        let mut opened = self
+            .open_streams(&key.container, &Setting { bundle: &bundle, options: &options, places: &places })?;
         let pid_file = bundle.join(format!("exec-{serial}.pid"));
         let line = argv::exec(&argv::Execution {
             id: &key.container,
@@ -64,8 +70,8 @@ impl Shim {
             console_socket: opened.console.as_ref().map(ConsoleSocket::address),
         });
         let io = CallIo::Container(std::mem::take(&mut opened.io));
-        let then = Then::StartWith(Box::new(opened), pid_file);
-        Ok(Launch { runtime, line, io, key: key.clone(), reply: Some(reply), then })
+        let then = Then::StartWith(Box::new(Fresh { opened, pid_file }));
+        Ok(Launch { runtime, line, io, purpose: Purpose { key: key.clone(), reply: Some(reply), then } })
     }
 
     fn plan_restore(&mut self, key: &Key, reply: Reply) -> Result<Launch, Error> {
@@ -90,8 +96,8 @@ impl Shim {
         };
         let line = argv::restore(&creation, &argv::Images { image: &image, work: &work });
         let io = CallIo::Container(std::mem::take(&mut opened.io));
-        let then = Then::StartWith(Box::new(opened), pid_file);
-        Ok(Launch { runtime, line, io, key: key.clone(), reply: Some(reply), then })
+        let then = Then::StartWith(Box::new(Fresh { opened, pid_file }));
+        Ok(Launch { runtime, line, io, purpose: Purpose { key: key.clone(), reply: Some(reply), then } })
     }
 
     /// The end of `runtime start`.
@@ -108,14 +114,14 @@ impl Shim {
     pub(super) fn started_with(
         &mut self,
         key: &Key,
-        opened: Opened,
-        pid_file: &Path,
+        fresh: Fresh,
         result: Result<Vec<u8>, String>,
     ) -> Result<Vec<u8>, Error> {
+        let Fresh { opened, pid_file } = fresh;
         let verb = if key.exec.is_empty() { "restore" } else { "exec" };
         let logger = opened.logger.as_ref().map(|logger| logger.pid);
         let outcome = result.map_err(|text| failed(verb, &text)).and_then(|_| {
-            let pid = read_pid(pid_file)?;
+            let pid = read_pid(&pid_file)?;
             self.children.insert(pid, Child::Process(key.clone()));
             let process = self.process(key)?;
             process.pid = Some(pid);
@@ -128,7 +134,7 @@ impl Shim {
             self.announce_start(key)
         });
         if !key.exec.is_empty() {
-            drop(std::fs::remove_file(pid_file));
+            drop(std::fs::remove_file(&pid_file));
             drop(std::fs::remove_file(pid_file.with_extension("json")));
         }
         if outcome.is_err() {
