@@ -1,10 +1,18 @@
 //! Images: config, manifest and index, and how they come into the store and leave it.
 //!
-//! Invariant: a manifest that is served from here has its config and every layer in the store, each verified.
+//! Invariant: an image that `open` gives has its config and every layer in the store, each verified when it came.
 
 mod config;
+mod manifest;
 mod name;
+mod pull;
+mod push;
+mod stored;
 
 pub use crate::store::{Descriptor, Digest, Platform};
 pub use config::{Config, Execution, Healthcheck, History, RootFs};
+pub use manifest::{Document, Index, Manifest};
 pub use name::{resolve, tag};
+pub use pull::pull;
+pub use push::push;
+pub use stored::{Image, open, open_descriptor, put};
