@@ -17,5 +17,7 @@ pub mod image;
 pub mod layer;
 pub mod registry;
 pub mod snapshot;
+pub mod solve;
+pub mod step;
 pub mod store;
 pub mod sys;

@@ -5,6 +5,7 @@
 
 mod account;
 mod files;
+mod id;
 mod mounts;
 mod network;
 mod port;
@@ -15,8 +16,9 @@ mod stubs;
 
 pub use account::{Account, resolve as resolve_account, resolve_owner};
 pub use files::{Host, Resolver};
+pub use id::fresh as new_id;
 pub use mounts::{Source, Volume, parse_volume};
-pub use network::{Choice, Network, attach as attach_network, usable as network_usable};
+pub use network::{Choice, Network, attach as attach_network, check_ports, usable as network_usable};
 pub use port::{Port, Protocol, parse as parse_port};
 pub use runtime::{Exit, Runtime, Stdio};
 pub use spec::{Container, Extra, Isolation, NetworkNamespace, write};

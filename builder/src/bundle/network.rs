@@ -43,34 +43,39 @@ pub struct Network {
     pinned: Option<PathBuf>,
 }
 
+/// Whether a network of this kind can have these ports.
+///
+/// # Errors
+/// Ports where there is nothing to publish.
+pub fn check_ports(choice: Choice, ports: &[Port]) -> Result<(), Error> {
+    match choice {
+        Choice::Host if !ports.is_empty() => {
+            Err(Error::new(Kind::Invalid, "publish a port of a container that is in the host's network")
+                .hint("leave out -p: its ports are the host's already, or leave out --network=host"))
+        }
+        Choice::None if !ports.is_empty() => {
+            Err(Error::new(Kind::Invalid, "publish a port of a container that has no network")
+                .hint("leave out --network=none"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes the network that was asked for, with its files in `directory`.
 ///
 /// # Errors
 /// A port that is taken, a helper that is missing or has no `/dev/net/tun`, a choice that cannot have ports.
 pub fn attach(directory: &Path, choice: Choice, mut ports: Vec<Port>) -> Result<Network, Error> {
-    match choice {
-        Choice::Host if !ports.is_empty() => {
-            return Err(Error::new(
-                Kind::Invalid,
-                "publish a port of a container that is in the host's network",
-            )
-            .hint("leave out -p: its ports are the host's already, or leave out --network=host"));
-        }
-        Choice::None if !ports.is_empty() => {
-            return Err(Error::new(Kind::Invalid, "publish a port of a container that has no network")
-                .hint("leave out --network=none"));
-        }
-        Choice::Host => {
-            return Ok(Network {
-                namespace: NetworkNamespace::Host,
-                resolver: host_resolver(),
-                address: None,
-                ports,
-                helper: None,
-                pinned: None,
-            });
-        }
-        Choice::Own | Choice::None => {}
+    check_ports(choice, &ports)?;
+    if choice == Choice::Host {
+        return Ok(Network {
+            namespace: NetworkNamespace::Host,
+            resolver: host_resolver(),
+            address: None,
+            ports,
+            helper: None,
+            pinned: None,
+        });
     }
     for port in &mut ports {
         port::reserve(port)?;

@@ -1,6 +1,7 @@
 //! `-p [ADDRESS:]HOST:CONTAINER[/PROTOCOL]`: published ports.
 
-use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 
 use crate::error::{Error, Kind};
 
@@ -15,6 +16,13 @@ pub struct Port {
     pub container: u16,
     /// TCP or UDP.
     pub protocol: Protocol,
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (host, protocol) = (SocketAddr::new(self.address, self.host), self.protocol.name());
+        write!(f, "{host}->{}/{protocol}", self.container)
+    }
 }
 
 /// What speaks on a port.

@@ -19,7 +19,7 @@ pub struct Runtime {
 }
 
 /// What a container's standard streams are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Stdio {
     /// Nothing to read, output to pipes.
     Captured,
@@ -28,6 +28,8 @@ pub enum Stdio {
         /// Whether standard input is passed on.
         input: bool,
     },
+    /// Nothing to read, output to this file.
+    Logged(File),
 }
 
 /// How a container ended.
@@ -71,24 +73,9 @@ impl Runtime {
     /// # Errors
     /// The kernel's.
     pub fn start(&self, bundle: &Path, id: &str, stdio: Stdio) -> Result<Child, Error> {
-        let mut command = self.command();
-        command.arg("--log").arg(log_of(bundle)).args(["--log-format", "json"]);
+        let mut command = self.logging(bundle);
         command.arg("run").arg("--bundle").arg(bundle).arg(id);
-        match stdio {
-            Stdio::Captured => {
-                // A process group of its own: a key at the terminal is for the builder, which ends it in order.
-                command.process_group(0);
-                command
-                    .stdin(ProcessStdio::null())
-                    .stdout(ProcessStdio::piped())
-                    .stderr(ProcessStdio::piped());
-            }
-            Stdio::Inherited { input: false } => {
-                command.process_group(0);
-                command.stdin(ProcessStdio::null());
-            }
-            Stdio::Inherited { input: true } => {}
-        }
+        set_streams(&mut command, stdio)?;
         command.spawn().map_err(|error| Error::system(format!("run {}", self.program.display()), error))
     }
 
@@ -107,6 +94,43 @@ impl Runtime {
             Some(words) => Exit::NotStarted(words),
             None => Exit::Code(code),
         })
+    }
+
+    /// Makes a container and starts it; it goes on without the runtime, as a child of the builder's pid namespace.
+    ///
+    /// # Errors
+    /// The runtime's words when it could not.
+    pub fn start_alone(&self, bundle: &Path, id: &str, stdio: Stdio) -> Result<i32, Error> {
+        let pid_file = bundle.join("pid");
+        let mut create = self.logging(bundle);
+        create.arg("create").arg("--bundle").arg(bundle).arg("--pid-file").arg(&pid_file).arg(id);
+        set_streams(&mut create, stdio)?;
+        self.succeed(&mut create, bundle)?;
+        let mut start = self.logging(bundle);
+        start.arg("start").arg(id).stdin(ProcessStdio::null());
+        self.succeed(&mut start, bundle)?;
+        let text = fs::read_to_string(&pid_file)
+            .map_err(|error| Error::system(format!("read {}", pid_file.display()), error))?;
+        text.trim().parse().map_err(|_| Error::new(Kind::System, format!("the runtime wrote the pid {text}")))
+    }
+
+    fn succeed(&self, command: &mut Command, bundle: &Path) -> Result<(), Error> {
+        let status = command
+            .status()
+            .map_err(|error| Error::system(format!("run {}", self.program.display()), error))?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::System,
+            complaint(bundle).unwrap_or_else(|| format!("the runtime ended with {status}")),
+        ))
+    }
+
+    fn logging(&self, bundle: &Path) -> Command {
+        let mut command = self.command();
+        command.arg("--log").arg(log_of(bundle)).args(["--log-format", "json"]);
+        command
     }
 
     /// Sends a signal to the container's first process. A container that is gone is no error.
@@ -141,6 +165,26 @@ impl Runtime {
         command.arg("--root").arg(&self.state);
         command
     }
+}
+
+fn set_streams(command: &mut Command, stdio: Stdio) -> Result<(), Error> {
+    match stdio {
+        Stdio::Captured => {
+            // A process group of its own: a key at the terminal is for the builder, which ends it in order.
+            command.process_group(0);
+            command.stdin(ProcessStdio::null()).stdout(ProcessStdio::piped()).stderr(ProcessStdio::piped());
+        }
+        Stdio::Inherited { input: false } => {
+            command.process_group(0);
+            command.stdin(ProcessStdio::null());
+        }
+        Stdio::Inherited { input: true } => {}
+        Stdio::Logged(file) => {
+            let errors = file.try_clone().map_err(|error| Error::system("share a log", error))?;
+            command.stdin(ProcessStdio::null()).stdout(file).stderr(errors);
+        }
+    }
+    Ok(())
 }
 
 fn log_of(bundle: &Path) -> PathBuf {

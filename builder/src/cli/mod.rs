@@ -8,6 +8,8 @@ mod check;
 mod credential;
 mod graph;
 mod recipe;
+mod run;
+mod stop;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -48,6 +50,11 @@ enum Verb {
     Build(Box<build::Args>),
     Check(check::Args),
     Graph(graph::Args),
+    Run(Box<run::Args>),
+    Stop(stop::StopArgs),
+    Rm(stop::RmArgs),
+    Ps(stop::PsArgs),
+    Logs(stop::LogsArgs),
 }
 
 /// Parses the command line of this process and carries it out.
@@ -62,6 +69,11 @@ fn dispatch(verb: Verb, global: &Global) -> Result<ExitCode, Error> {
         Verb::Build(args) => build::build(*args, global),
         Verb::Check(args) => check::check(&args),
         Verb::Graph(args) => graph::graph(&args, global),
+        Verb::Run(args) => run::run(&args, global),
+        Verb::Stop(args) => stop::stop(&args, global),
+        Verb::Rm(args) => stop::remove(&args, global),
+        Verb::Ps(args) => stop::list(&args, global),
+        Verb::Logs(args) => stop::logs(&args, global),
     }
 }
 

@@ -1,7 +1,10 @@
 //! A tree of files to copy from.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+
+use nix::fcntl::OFlag;
 
 use crate::dockerfile::ignore::Ignore;
 use crate::error::Error;
@@ -62,6 +65,42 @@ impl Tree {
     /// Whether steps do not see this path, relative to the root.
     pub(crate) fn hides(&self, path: &Path) -> bool {
         self.ignored.as_ref().is_some_and(|ignore| ignore.excludes(&path.to_string_lossy()))
+    }
+
+    /// Whether there is anything that steps do not see.
+    pub(crate) fn hides_anything(&self) -> bool {
+        self.ignored.is_some()
+    }
+
+    /// Removes what steps do not see from a writable copy of the directory `below`.
+    pub(crate) fn erase_hidden(&self, below: &Path, copy: BorrowedFd<'_>) -> Result<(), Error> {
+        let below = below.strip_prefix("/").unwrap_or(below);
+        match &self.ignored {
+            Some(_) => self.erase(below, copy).map(drop).map_err(|error| {
+                Error::system(format!("leave out what {} may not show", below.display()), error)
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether anything is left.
+    fn erase(&self, path: &Path, directory: BorrowedFd<'_>) -> io::Result<bool> {
+        let mut left = false;
+        for name in root::names(directory)? {
+            let at = path.join(&name);
+            if !self.hides(&at) {
+                left = true;
+            }
+            let inside = match root::open_child(directory, &name, OFlag::O_PATH | OFlag::O_DIRECTORY) {
+                Ok(inside) if self.may_show_below(&at) => self.erase(&at, inside.as_fd())?,
+                _ => false,
+            };
+            left |= inside;
+            if self.hides(&at) && !inside {
+                root::remove(directory, &name)?;
+            }
+        }
+        Ok(left)
     }
 
     /// Whether something below a hidden directory may be visible again.

@@ -11,7 +11,7 @@ use nix::fcntl::{OFlag, readlinkat};
 use nix::sys::stat::{FileStat, SFlag, major, minor};
 
 use super::compare;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::layer::{Entry, EntryKind, Writer};
 use crate::sys::overlay::Attributes;
 use crate::sys::root;
@@ -74,6 +74,19 @@ pub fn write(
         }
     })?;
     Ok(any)
+}
+
+/// Whether there is no difference at all; the walk ends at the first.
+///
+/// # Errors
+/// The file system's.
+pub fn is_empty(upper: &OwnedFd, lower: Option<&OwnedFd>, clamp: Clamp) -> Result<bool, Error> {
+    let mut empty = true;
+    let walked = walk(upper, lower, clamp, &mut |_| {
+        empty = false;
+        Err(Error::new(Kind::Invalid, "there is a difference"))
+    });
+    if empty { walked.map(|()| true) } else { Ok(false) }
 }
 
 /// Tells `sink` each difference between `upper` and the file system below it, parents first.

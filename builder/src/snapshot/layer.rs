@@ -34,6 +34,12 @@ impl Layer {
         Self { directory, workspace: Some(workspace) }
     }
 
+    /// Its directory.
+    #[must_use]
+    pub fn directory(&self) -> &OwnedFd {
+        &self.directory
+    }
+
     /// Gives a new layer its name in the store, for this build and later ones.
     ///
     /// # Errors

@@ -6,9 +6,11 @@
 mod draft;
 mod image;
 mod layer;
+mod scratch;
 mod view;
 
 pub use draft::Draft;
-pub use image::open as open_image;
+pub use image::{Wanted, open as open_layers};
 pub use layer::{Layer, Stack};
+pub use scratch::Scratch;
 pub use view::View;

@@ -5,7 +5,7 @@
 //! then takes every process and every mount with it.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::{Command, ExitCode};
 
@@ -213,8 +213,8 @@ fn explain(error: io::Error, privileged: bool) -> Error {
 
 /// Forks a process that goes on while this one waits for its word.
 ///
-/// `None` in the child, whose `Word` is the second value; the parent gets what the child said before it went on
-/// alone, or nothing if it died. Call before any thread exists.
+/// The parent gets the one line that the child writes before it goes on alone, or nothing if it died. Call before any
+/// thread exists.
 ///
 /// # Errors
 /// The fork's.
@@ -229,8 +229,9 @@ pub fn detach() -> io::Result<Detached> {
         }
         nix::unistd::ForkResult::Parent { .. } => {
             drop(write);
+            // One line, not the end of the pipe: the child's own children may hold it.
             let mut word = String::new();
-            fs::File::from(read).read_to_string(&mut word)?;
+            io::BufReader::new(fs::File::from(read)).read_line(&mut word)?;
             Ok(Detached::Parent(word))
         }
     }

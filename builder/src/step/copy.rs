@@ -1,0 +1,127 @@
+//! COPY and ADD: from trees into the draft.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use nix::fcntl::OFlag;
+
+use super::Hands;
+use super::place::{Placing, Rules};
+use crate::bundle::resolve_owner;
+use crate::context::{self, Match, Tree};
+use crate::dockerfile::ignore::Ignore;
+use crate::error::{Error, Kind};
+use crate::graph::{Copy, DestKind, Inline, Source, Unpack};
+use crate::snapshot::Draft;
+use crate::sys::root;
+
+pub(super) fn copy(copy: &Copy, time: Option<i64>, draft: &Draft, hands: &Hands<'_>) -> Result<(), Error> {
+    let view = draft.view()?;
+    let at = view.root().ok_or_else(|| Error::new(Kind::System, "the step has no file system"))?;
+    let owner = copy.chown.as_deref().map(|owner| resolve_owner(at, owner)).transpose()?;
+    let excludes = match copy.excludes.as_slice() {
+        [] => None,
+        patterns => Some(
+            Ignore::from_patterns(patterns.iter().map(String::as_str))
+                .map_err(|why| Error::new(Kind::Invalid, format!("--exclude: {why}")))?,
+        ),
+    };
+    let rules = Rules { owner, chmod: copy.chmod.as_deref(), time, excludes: excludes.as_ref() };
+    for source in &copy.sources {
+        match source {
+            Source::Files { from, pattern } => {
+                let tree = (hands.tree)(from)?;
+                for found in context::find(&tree, pattern)? {
+                    lay(copy, at, (&tree, &rules), (pattern, &found))?;
+                }
+            }
+            Source::Inline(inline) => lay_inline(copy, at, &rules, inline)?,
+            Source::Http { url, .. } => {
+                return Err(Error::new(
+                    Kind::Unsupported,
+                    format!("ADD {url}: downloads are not supported yet"),
+                ));
+            }
+            Source::Git(git) => {
+                let text = format!("ADD {}: git repositories are not supported yet", git.remote);
+                return Err(Error::new(Kind::Unsupported, text));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Puts one found object where it belongs.
+fn lay(
+    copy: &Copy,
+    at: BorrowedFd<'_>,
+    (tree, rules): (&Tree, &Rules<'_>),
+    (pattern, found): (&str, &Match),
+) -> Result<(), Error> {
+    let doing = |error| Error::system(format!("copy {} to {}", found.path.display(), copy.dest), error);
+    let mut placing = Placing::new(tree, rules);
+    let dest = match copy.parents {
+        true => Path::new(&copy.dest).join(kept_parents(pattern, &found.path)),
+        false => PathBuf::from(&copy.dest),
+    };
+    if found.is_directory() {
+        let into = placing.directory_at(at, &dest, Some(found)).map_err(doing)?;
+        return placing.content(&found.object, &found.path, &into).map_err(doing);
+    }
+    if copy.unpack != Unpack::Never && placing.unpack((at, &dest), found, copy.unpack)? {
+        return Ok(());
+    }
+    let own_name = found.path.file_name().map(OsStr::to_owned).unwrap_or_default();
+    let (directory, name) = target(copy, at, &dest, own_name);
+    let directory = placing.directory_at(at, &directory, None).map_err(doing)?;
+    placing.file(found, &directory, &name).map_err(doing)
+}
+
+/// The directory and the name that a single file gets.
+fn target(copy: &Copy, at: BorrowedFd<'_>, dest: &Path, own_name: OsString) -> (PathBuf, OsString) {
+    let is_directory = || root::open(at, dest, OFlag::O_PATH | OFlag::O_DIRECTORY).is_ok();
+    match (dest.parent(), dest.file_name()) {
+        (Some(parent), Some(name))
+            if copy.dest_kind == DestKind::AsFound && !copy.parents && !is_directory() =>
+        {
+            (parent.to_owned(), name.to_owned())
+        }
+        // With kept parents the object's own path is part of `dest` already.
+        (Some(parent), Some(name)) if copy.parents => (parent.to_owned(), name.to_owned()),
+        _ => (dest.to_owned(), own_name),
+    }
+}
+
+/// What `--parents` keeps of a path: all of it, or what comes after the `/./` of the pattern.
+fn kept_parents(pattern: &str, path: &Path) -> PathBuf {
+    let before = pattern.split_once("/./").map_or("", |(before, _)| before);
+    let skipped = Path::new(before).components().filter(|part| matches!(part, Component::Normal(_))).count();
+    path.components().skip(skipped).collect()
+}
+
+fn lay_inline(copy: &Copy, at: BorrowedFd<'_>, rules: &Rules<'_>, inline: &Inline) -> Result<(), Error> {
+    let doing = |error| Error::system(format!("write {} to {}", inline.name, copy.dest), error);
+    let (directory, name) = target(copy, at, Path::new(&copy.dest), OsString::from(&inline.name));
+    let mut made = Vec::new();
+    let directory: OwnedFd = root::make_dirs(at, &directory, |parent, name, new| {
+        made.push((parent.try_clone()?, name.to_owned()));
+        rules.own(new)
+    })
+    .map_err(doing)?;
+    rules.inline(&directory, &name, inline.content.as_bytes()).map_err(doing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kept_parents_begin_at_the_mark() {
+        for (pattern, path, expected) in
+            [("a/b/c", "a/b/c", "a/b/c"), ("a/./b/c", "a/b/c", "b/c"), ("a/*/./c", "a/x/c", "c")]
+        {
+            assert_eq!(kept_parents(pattern, Path::new(path)), Path::new(expected), "{pattern}");
+        }
+    }
+}

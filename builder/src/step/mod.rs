@@ -1,0 +1,84 @@
+//! One operation, carried out on the file system that it stands on.
+//!
+//! Everything was decided in the graph. Invariant: whatever a step does, it writes into its draft alone; paths of the
+//! image are resolved inside the image.
+
+mod copy;
+mod interrupt;
+mod mode;
+mod mounts;
+mod place;
+mod run;
+mod workdir;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::bundle::Runtime;
+use crate::context::Tree;
+use crate::error::{Error, Kind};
+use crate::graph::{From, Node, Operation};
+use crate::progress::Step;
+use crate::snapshot::Draft;
+use crate::store::Store;
+
+pub use interrupt::Interrupt;
+
+/// What a step works with.
+pub struct Hands<'a> {
+    /// Where cache directories are.
+    pub store: &'a Store,
+    /// What runs processes.
+    pub runtime: &'a Runtime,
+    /// Finds the tree that files come from.
+    pub tree: &'a (dyn Fn(&From) -> Result<Arc<Tree>, Error> + Sync),
+    /// What the command line entrusts to steps.
+    pub credentials: &'a Credentials,
+    /// Ends what runs when the build is given up.
+    pub interrupt: &'a Interrupt,
+    /// Where output goes.
+    pub progress: &'a Step,
+}
+
+/// What the command line entrusts to steps.
+#[derive(Debug, Clone, Default)]
+pub struct Credentials {
+    /// `--secret`, by id.
+    pub secrets: BTreeMap<String, Secret>,
+    /// `--ssh`: the agent's socket, by id.
+    pub ssh: BTreeMap<String, PathBuf>,
+}
+
+/// Where a secret's value is.
+#[derive(Clone)]
+pub enum Secret {
+    /// In a file.
+    File(PathBuf),
+    /// Here, from the environment.
+    Value(Vec<u8>),
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Value(_) => f.write_str("Value"),
+        }
+    }
+}
+
+/// Carries out a node's operation on a draft.
+///
+/// # Errors
+/// Whatever went wrong; the draft is then to be dropped.
+pub fn carry_out(node: &Node, draft: &Draft, hands: &Hands<'_>) -> Result<(), Error> {
+    match &node.operation {
+        Operation::Run(run) => run::run(run, draft, hands),
+        Operation::Copy(copy) => copy::copy(copy, node.time, draft, hands),
+        Operation::Workdir(workdir) => workdir::make(workdir, draft),
+        Operation::Image(_) | Operation::Scratch => {
+            Err(Error::new(Kind::Invalid, format!("{}: there is nothing to carry out", node.title)))
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! Putting objects into a file system, with the owner, mode and time that they are to have there.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, readlinkat};
+use nix::sys::stat::{
+    FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmodat, fstatat, mkdirat, mknodat, utimensat,
+};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
+
+use super::mode;
+use crate::context::{Match, Owner, Tree};
+use crate::dockerfile::ignore::Ignore;
+use crate::error::{Error, Kind};
+use crate::graph::Unpack;
+use crate::layer::{self, Compression, Whiteouts};
+use crate::sys::{proc_path, reflink, root, userns, xattr};
+
+/// A name in a directory.
+type At<'a> = (&'a OwnedFd, &'a OsStr);
+
+/// What the flags of the instruction say about everything that is put.
+pub(super) struct Rules<'a> {
+    pub(super) owner: Option<(u32, u32)>,
+    pub(super) chmod: Option<&'a str>,
+    /// The time that files of a user's directory get.
+    pub(super) time: Option<i64>,
+    pub(super) excludes: Option<&'a Ignore>,
+}
+
+/// One source on its way.
+pub(super) struct Placing<'a> {
+    tree: &'a Tree,
+    rules: &'a Rules<'a>,
+    /// Where each object with several names was put first.
+    links: HashMap<(u64, u64), (OwnedFd, OsString)>,
+}
+
+impl Rules<'_> {
+    /// Gives a directory that had to be made its owner.
+    pub(super) fn own(&self, new: &OwnedFd) -> io::Result<()> {
+        let (uid, gid) = self.owner.unwrap_or((0, 0));
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        Ok(fchownat(new, "", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH)?)
+    }
+
+    /// Writes a file whose content stands in the Dockerfile.
+    pub(super) fn inline(&self, directory: &OwnedFd, name: &OsStr, content: &[u8]) -> io::Result<()> {
+        make_room(directory, name)?;
+        let file = root::create_child(directory, name, 0o600)?;
+        File::from(file.try_clone()?).write_all(content)?;
+        let (uid, gid) = self.owner.unwrap_or((0, 0));
+        self.finish(
+            (directory, name),
+            Attributes { uid, gid, mode: 0o644, mtime: self.time.map(|time| (time, 0)) },
+        )
+    }
+
+    fn finish(&self, (directory, name): At<'_>, attributes: Attributes) -> io::Result<()> {
+        let is_directory = attributes.mode & libc::S_IFMT == libc::S_IFDIR;
+        let mode = match self.chmod {
+            Some(change) => mode::changed(change, attributes.mode, is_directory)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?,
+            None => attributes.mode & 0o7777,
+        };
+        let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
+        fchownat(directory, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        // After the owner: changing that clears set-id bits. The name is a file or directory that we have just made.
+        fchmodat(directory, name, Mode::from_bits_truncate(mode), FchmodatFlags::FollowSymlink)?;
+        set_time(directory, name, attributes.mtime)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Attributes {
+    uid: u32,
+    gid: u32,
+    mode: u32,
+    mtime: Option<(i64, i64)>,
+}
+
+impl<'a> Placing<'a> {
+    pub(super) fn new(tree: &'a Tree, rules: &'a Rules<'a>) -> Self {
+        Self { tree, rules, links: HashMap::new() }
+    }
+
+    /// The directory `path`, made where it is missing: as `like` is, or plain.
+    pub(super) fn directory_at(
+        &self,
+        at: BorrowedFd<'_>,
+        path: &Path,
+        like: Option<&Match>,
+    ) -> io::Result<OwnedFd> {
+        let mut last = None;
+        let found = root::make_dirs(at, path, |parent, name, new| {
+            last = Some((parent.try_clone()?, name.to_owned()));
+            self.rules.own(new)
+        })?;
+        if let (Some((parent, name)), Some(like)) = (last, like) {
+            self.rules.finish((&parent, &name), self.attributes(&like.stat))?;
+        }
+        Ok(found)
+    }
+
+    /// Everything in a directory, as far as it is not hidden or excluded.
+    pub(super) fn content(&mut self, from: &OwnedFd, path: &Path, into: &OwnedFd) -> io::Result<()> {
+        for name in root::names(from)? {
+            let at = path.join(&name);
+            let stat = fstatat(from, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+            let is_directory = stat.st_mode & libc::S_IFMT == libc::S_IFDIR;
+            match (self.is_left_out(&at), is_directory) {
+                (true, true) if self.may_show_below(&at) => self.sparse((from, &name), &at, into)?,
+                (true, _) => {}
+                (false, true) => self.subdirectory((from, &name), (&stat, &at), into)?,
+                (false, false) => self.object((from, &name), &stat, (into, &name))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn is_left_out(&self, path: &Path) -> bool {
+        self.tree.hides(path)
+            || self.rules.excludes.is_some_and(|ignore| ignore.excludes(&path.to_string_lossy()))
+    }
+
+    fn may_show_below(&self, path: &Path) -> bool {
+        self.tree.may_show_below(path)
+            && self.rules.excludes.is_none_or(|ignore| ignore.may_see_below(&path.to_string_lossy()))
+    }
+
+    /// A directory that is left out itself: it appears only if something in it does.
+    fn sparse(&mut self, (from, name): At<'_>, path: &Path, into: &OwnedFd) -> io::Result<()> {
+        let inside = root::open_child(from, name, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+        if self.shows_anything(&inside, path)? {
+            let stat = fstatat(from, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+            self.subdirectory((from, name), (&stat, path), into)?;
+        }
+        Ok(())
+    }
+
+    fn shows_anything(&self, directory: &OwnedFd, path: &Path) -> io::Result<bool> {
+        for name in root::names(directory)? {
+            let at = path.join(&name);
+            if !self.is_left_out(&at) {
+                return Ok(true);
+            }
+            if let Ok(inside) = root::open_child(directory, &name, OFlag::O_PATH | OFlag::O_DIRECTORY)
+                && self.may_show_below(&at)
+                && self.shows_anything(&inside, &at)?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn subdirectory(
+        &mut self,
+        (from, name): At<'_>,
+        (stat, path): (&FileStat, &Path),
+        into: &OwnedFd,
+    ) -> io::Result<()> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        let inside = root::open_child(from, name, flags)?;
+        match mkdirat(into, name, Mode::S_IRWXU) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let target = root::open_child(into, name, flags)?;
+        self.content(&inside, path, &target)?;
+        self.copy_xattrs((from, name), (into, name))?;
+        // After its content, which changes its time.
+        self.rules.finish((into, name), self.attributes(stat))
+    }
+
+    /// A found object that is no directory.
+    pub(super) fn file(&mut self, found: &Match, directory: &OwnedFd, name: &OsStr) -> io::Result<()> {
+        if found.stat.st_mode & libc::S_IFMT != libc::S_IFREG {
+            make_room(directory, name)?;
+            return self.special(&found.stat, directory, name);
+        }
+        // Opened again through the descriptor: the same object, whatever happened to its name.
+        let source = File::open(proc_path(found.object.as_fd()))?;
+        self.regular(&source, &found.stat, (directory, name))
+    }
+
+    fn object(&mut self, (from, name): At<'_>, stat: &FileStat, (into, new): At<'_>) -> io::Result<()> {
+        let kind = stat.st_mode & libc::S_IFMT;
+        if kind == libc::S_IFSOCK {
+            return Ok(());
+        }
+        make_room(into, new)?;
+        let several = stat.st_nlink > 1;
+        if let Some((directory, first)) = self.links.get(&(stat.st_dev, stat.st_ino)).filter(|_| several) {
+            return Ok(linkat(directory, first.as_os_str(), into, new, LinkatFlags::empty())?);
+        }
+        match kind {
+            libc::S_IFREG => {
+                let source = File::from(root::open_child(from, name, OFlag::O_RDONLY)?);
+                self.regular(&source, stat, (into, new))?;
+                self.copy_xattrs((from, name), (into, new))?;
+            }
+            libc::S_IFLNK => {
+                symlinkat(readlinkat(from, name)?.as_os_str(), into, new)?;
+                let attributes = self.attributes(stat);
+                let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
+                fchownat(into, new, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+                set_time(into, new, attributes.mtime)?;
+            }
+            _ => self.special(stat, into, new)?,
+        }
+        if several {
+            self.links.insert((stat.st_dev, stat.st_ino), (into.try_clone()?, new.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn regular(&self, source: &File, stat: &FileStat, (into, name): At<'_>) -> io::Result<()> {
+        make_room(into, name)?;
+        let target = File::from(root::create_child(into, name, 0o600)?);
+        reflink::copy(source, &target)?;
+        drop(target);
+        self.rules.finish((into, name), self.attributes(stat))
+    }
+
+    fn special(&self, stat: &FileStat, into: &OwnedFd, name: &OsStr) -> io::Result<()> {
+        let kind = SFlag::from_bits_truncate(stat.st_mode & libc::S_IFMT);
+        mknodat(into, name, kind, Mode::S_IRUSR | Mode::S_IWUSR, stat.st_rdev)?;
+        self.rules.finish((into, name), self.attributes(stat))
+    }
+
+    fn attributes(&self, stat: &FileStat) -> Attributes {
+        let found = match self.tree.owner {
+            Owner::Root => (0, 0),
+            Owner::Same => (stat.st_uid, stat.st_gid),
+        };
+        let (uid, gid) = self.rules.owner.unwrap_or(found);
+        let own = (stat.st_mtime, stat.st_mtime_nsec);
+        let mtime = match (self.tree.owner, self.rules.time) {
+            // A user's directory has the times of its check-out, which differ on every machine.
+            (Owner::Root, Some(time)) => (time, 0),
+            _ => own,
+        };
+        Attributes { uid, gid, mode: stat.st_mode, mtime: Some(mtime) }
+    }
+
+    /// The user's own attributes always, capabilities from images only.
+    fn copy_xattrs(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
+        for (key, value) in xattr::list(from.0, from.1)? {
+            let name = key.to_string_lossy();
+            let own = name.starts_with("user.") && !name.starts_with("user.overlay.");
+            if own || (name == "security.capability" && self.tree.owner == Owner::Same) {
+                xattr::set(to.0, to.1, &key, &value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Unpacks `found` below `dest` if it is an archive; whether it was one.
+    pub(super) fn unpack(
+        &self,
+        (at, dest): (BorrowedFd<'_>, &Path),
+        found: &Match,
+        how: Unpack,
+    ) -> Result<bool, Error> {
+        let doing = |error| Error::system(format!("unpack {}", found.path.display()), error);
+        if found.stat.st_mode & libc::S_IFMT != libc::S_IFREG {
+            return Ok(false);
+        }
+        let path = PathBuf::from(proc_path(found.object.as_fd()));
+        let file = File::open(path).map_err(doing)?;
+        let Some(compression) = archive_kind(&file).map_err(doing)? else {
+            return match how {
+                Unpack::Always => {
+                    let text = format!("unpack {}: it is no tar archive", found.path.display());
+                    Err(Error::new(Kind::Invalid, text).hint("tar, tar.gz and tar.zst are"))
+                }
+                _ => Ok(false),
+            };
+        };
+        let into = self.directory_at(at, dest, None).map_err(doing)?;
+        let into = root::open(&into, Path::new("/"), OFlag::O_RDONLY | OFlag::O_DIRECTORY).map_err(doing)?;
+        let options = layer::Unpack { owners: userns::owners(), whiteouts: Whiteouts::Applied };
+        layer::unpack(file, compression, into.as_fd(), &options)?;
+        Ok(true)
+    }
+}
+
+/// By its first bytes: a tar, plain or compressed.
+fn archive_kind(file: &File) -> io::Result<Option<Compression>> {
+    use std::os::unix::fs::FileExt;
+    let mut head = [0; 512];
+    let count = file.read_at(&mut head, 0)?;
+    let head = head.get(..count).unwrap_or_default();
+    Ok(match head {
+        [0x1f, 0x8b, ..] => Some(Compression::Gzip(6)),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Compression::Zstd(3)),
+        _ if head.get(257..262) == Some(b"ustar") => Some(Compression::None),
+        _ => None,
+    })
+}
+
+/// Takes away a file that stands where another is to be; a directory stays, and is then in the way.
+fn make_room(directory: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    match unlinkat(directory, name, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT | Errno::EISDIR) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn set_time(directory: &OwnedFd, name: &OsStr, mtime: Option<(i64, i64)>) -> io::Result<()> {
+    let Some((seconds, nanoseconds)) = mtime else { return Ok(()) };
+    let time = TimeSpec::new(seconds, nanoseconds);
+    Ok(utimensat(directory, name, &time, &time, UtimensatFlags::NoFollowSymlink)?)
+}
