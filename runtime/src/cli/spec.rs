@@ -130,7 +130,7 @@ fn make_rootless(config: &mut Value) {
     let mut mapped = serde_json::Map::new();
     mapped.insert("uidMappings".to_owned(), map(nix::unistd::geteuid().as_raw()));
     mapped.insert("gidMappings".to_owned(), map(nix::unistd::getegid().as_raw()));
-    linux.remove("resources");
+    linux.shift_remove("resources");
     mapped.append(linux);
     *linux = mapped;
 }
