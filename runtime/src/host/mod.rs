@@ -4,5 +4,19 @@
 
 pub mod cgroup;
 pub mod clock;
+pub mod console;
+pub mod create;
+pub mod exec;
 pub mod facts;
+pub mod foreground;
+pub mod hooks;
+pub mod ids;
+pub mod proc;
 pub mod remove;
+pub mod seal;
+pub mod seccomp_agent;
+pub mod sources;
+pub mod spawn;
+pub mod start;
+pub mod undo;
+

@@ -17,10 +17,10 @@ use crate::wire::InitEnd;
 
 /// What the host hands over.
 #[derive(Debug)]
-pub struct Kit {
+pub struct Kit<'a> {
     pub wire: InitEnd,
     /// The host's own /proc.
-    pub proc: OwnedFd,
+    pub proc: &'a OwnedFd,
     /// The container's init.
     pub target: OwnedFd,
     pub host: Host,
@@ -29,7 +29,7 @@ pub struct Kit {
 }
 
 /// Runs all steps in a process that the clone has just made, in the container's pid namespace and cgroup already.
-pub fn run(planned: &Joining, kit: Kit) -> ! {
+pub fn run(planned: &Joining, kit: Kit<'_>) -> ! {
     leave(|| {
         let error = match prepare(planned, &kit) {
             Err(error) => error,
@@ -42,7 +42,7 @@ pub fn run(planned: &Joining, kit: Kit) -> ! {
     })
 }
 
-fn prepare(planned: &Joining, kit: &Kit) -> Result<Prepared, Error> {
+fn prepare(planned: &Joining, kit: &Kit<'_>) -> Result<Prepared, Error> {
     let process = &planned.process;
     let mut keep = [kit.wire.as_fd().as_raw_fd(), kit.proc.as_raw_fd(), kit.target.as_raw_fd()];
     // First of all, as for init: here hostile processes are in the same pid namespace already.
@@ -73,5 +73,5 @@ fn prepare(planned: &Joining, kit: &Kit) -> Result<Prepared, Error> {
         None if planned.cpus_first.is_none() => sched::reset_affinity(),
         None => {}
     }
-    give_up_rights(process, &kit.proc, &root)
+    give_up_rights(process, kit.proc, &root)
 }

@@ -41,10 +41,10 @@ use sources::Sources;
 
 /// What the host hands over: all descriptors that init needs, opened before the clone.
 #[derive(Debug)]
-pub struct Kit {
+pub struct Kit<'a> {
     pub wire: InitEnd,
     /// The host's own /proc.
-    pub proc: OwnedFd,
+    pub proc: &'a OwnedFd,
     /// Where `start` will be heard; None for `run`, which says it over the wire.
     pub fifo: Option<OwnedFd>,
     pub sources: Sources,
@@ -64,7 +64,7 @@ pub enum Host {
 
 /// Runs all steps in a process that the clone has just made. Whatever goes wrong is told over the wire, or through the fifo once
 /// the host has gone.
-pub fn run(plan: &Plan, mut kit: Kit) -> ! {
+pub fn run(plan: &Plan, mut kit: Kit<'_>) -> ! {
     leave(|| {
         let sources = std::mem::take(&mut kit.sources);
         let ready = prepare(plan, &kit, sources).and_then(|ready| Ok((await_start(&kit)?, ready)));
@@ -75,7 +75,7 @@ pub fn run(plan: &Plan, mut kit: Kit) -> ! {
         let error = begin(plan, &kit, &ready);
         match fifo {
             // Best effort: `start` may have been killed meanwhile.
-            Some(fifo) => drop(nix::unistd::write(fifo, &wire::encode(&error))),
+            Some(fifo) => _ = nix::unistd::write(fifo, &wire::encode(&error)),
             None => kit.wire.failed(&error),
         }
     })
@@ -93,7 +93,7 @@ struct Prepared {
     env: Vec<std::ffi::CString>,
 }
 
-fn prepare(plan: &Plan, kit: &Kit, sources: Sources) -> Result<Prepared, Error> {
+fn prepare(plan: &Plan, kit: &Kit<'_>, sources: Sources) -> Result<Prepared, Error> {
     let process = &plan.process;
     // First of all: a leaked descriptor is a way out of any namespace (CVE-2016-9962).
     fds::close_foreign(process.preserve_fds, &mut descriptors(kit, &sources))?;
@@ -104,15 +104,15 @@ fn prepare(plan: &Plan, kit: &Kit, sources: Sources) -> Result<Prepared, Error> 
     let root = mount_everything(plan, kit, sources)?;
     // Names, parameters and terminal once the namespaces are complete.
     names::set(plan)?;
-    procfs::set_sysctls(&kit.proc, &plan.sysctls)?;
-    give_up_rights(process, &kit.proc, &root)
+    procfs::set_sysctls(kit.proc, &plan.sysctls)?;
+    give_up_rights(process, kit.proc, &root)
 }
 
 fn own_session() -> Result<(), Error> {
     nix::unistd::setsid().map(drop).map_err(|errno| Error::system("make a session", errno))
 }
 
-fn enter_namespaces(plan: &Plan, kit: &Kit) -> Result<(), Error> {
+fn enter_namespaces(plan: &Plan, kit: &Kit<'_>) -> Result<(), Error> {
     if kit.host == Host::HasWork {
         // Mappings and v1 cgroups: before them no identity, and no root for the cgroup namespace.
         kit.wire.wait()?;
@@ -124,11 +124,11 @@ fn enter_namespaces(plan: &Plan, kit: &Kit) -> Result<(), Error> {
     namespaces::join(&kit.joins)?;
     // After the cgroup was entered, which is its root; offsets before anything runs in the time namespace.
     namespaces::unshare(&plan.namespaces)?;
-    procfs::set_time_offsets(&kit.proc, &plan.namespaces.time_offsets)?;
+    procfs::set_time_offsets(kit.proc, &plan.namespaces.time_offsets)?;
     keyring::join(&plan.keyring)?;
     if let Some(score) = plan.process.oom_score {
         // While the files below /proc/self are still ours.
-        if let Some(warning) = procfs::set_oom_score(&kit.proc, score)? {
+        if let Some(warning) = procfs::set_oom_score(kit.proc, score)? {
             kit.wire.warn(&warning)?;
         }
     }
@@ -144,7 +144,7 @@ fn enter_namespaces(plan: &Plan, kit: &Kit) -> Result<(), Error> {
     Ok(())
 }
 
-fn mount_everything(plan: &Plan, kit: &Kit, mut sources: Sources) -> Result<OwnedFd, Error> {
+fn mount_everything(plan: &Plan, kit: &Kit<'_>, mut sources: Sources) -> Result<OwnedFd, Error> {
     // Modes are meant as they are written.
     umask(Mode::empty());
     root::set_propagation(&plan.rootfs)?;
@@ -206,20 +206,20 @@ fn give_up_rights(process: &Process, proc: &OwnedFd, root: &OwnedFd) -> Result<P
 }
 
 /// Tells the host that all is done, and waits until the container is to start.
-fn await_start(kit: &Kit) -> Result<Option<OwnedFd>, Error> {
+fn await_start(kit: &Kit<'_>) -> Result<Option<OwnedFd>, Error> {
     kit.wire.ready()?;
     // Until the container is on record; a runtime that is killed before takes it along.
     kit.wire.wait()?;
     let Some(fifo) = &kit.fifo else { return Ok(None) };
     // Opening blocks until there is a reader. By the number, in the host's proc: the path is out of reach.
     let path = format!("self/fd/{}", fifo.as_raw_fd());
-    let opened = openat(&kit.proc, path.as_str(), OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty());
+    let opened = openat(kit.proc, path.as_str(), OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty());
     let opened = opened.map_err(|errno| Error::system("wait for start at the fifo", errno))?;
     Ok(Some(opened))
 }
 
 /// What must not happen before the container is started; returns only with an error.
-fn begin(plan: &Plan, kit: &Kit, ready: &Prepared) -> Error {
+fn begin(plan: &Plan, kit: &Kit<'_>, ready: &Prepared) -> Error {
     let begun = run_hooks(plan, kit, &plan.hooks.start_container, ("startContainer", "created"))
         .and_then(|()| pass_on(plan.process.preserve_fds));
     match begun {
@@ -236,7 +236,7 @@ fn pass_on(preserve_fds: u32) -> Result<(), Error> {
 
 fn run_hooks(
     plan: &Plan,
-    kit: &Kit,
+    kit: &Kit<'_>,
     hooks: &[crate::plan::hooks::Hook],
     (name, status): (&'static str, &'static str),
 ) -> Result<(), Error> {
@@ -244,7 +244,7 @@ fn run_hooks(
     hooks::run(hooks, &hooks::Moment { name, status, pid, state: &kit.state, env: &plan.process.env })
 }
 
-fn descriptors(kit: &Kit, sources: &Sources) -> Vec<RawFd> {
+fn descriptors(kit: &Kit<'_>, sources: &Sources) -> Vec<RawFd> {
     let mut all = vec![kit.wire.as_fd().as_raw_fd(), kit.proc.as_raw_fd()];
     all.extend(kit.fifo.iter().map(AsRawFd::as_raw_fd));
     all.extend(kit.joins.iter().map(|(_, fd)| fd.as_raw_fd()));

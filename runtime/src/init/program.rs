@@ -65,7 +65,7 @@ fn home(root: &OwnedFd, uid: u32) -> Option<Vec<u8>> {
     text.split(|byte| *byte == b'\n').find_map(|line| {
         let mut fields = line.split(|byte| *byte == b':');
         let is_it = fields.nth(2)? == uid.as_bytes();
-        let home = fields.nth(1)?;
+        let home = fields.nth(2)?;
         (is_it && !home.is_empty()).then(|| home.to_vec())
     })
 }

@@ -19,6 +19,7 @@ pub mod pidfd;
 pub mod process;
 pub mod sched;
 pub mod seccomp;
+pub mod signal;
 pub mod tty;
 
 use std::io;

@@ -1,0 +1,232 @@
+//! `create`: a container that waits for `start`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use super::Global;
+use crate::bundle::{self, Bundle};
+use crate::error::{Error, Kind};
+use crate::host::create::{Alive, Order, Start, create as carry_out, write_pid};
+use crate::host::{cgroup, clock, console, facts, hooks, seal, undo};
+use crate::plan::facts::Facts;
+use crate::plan::rootfs::Pivot;
+use crate::plan::{self, Keyring, Options, Plan};
+use crate::state::{self, ContainerId, Entry, Intent, PidNamespace, Process, Record};
+use crate::sys;
+
+/// create a container
+#[derive(Parser, Debug)]
+pub(super) struct Args {
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// What `create` and `run` have in common.
+#[derive(Parser, Debug)]
+pub(super) struct Common {
+    /// path to the root of the bundle directory, defaults to the current directory
+    #[arg(short, long, value_name = "value")]
+    pub(super) bundle: Option<PathBuf>,
+    /// path to an AF_UNIX socket which will receive a file descriptor referencing the master end of the console's pseudoterminal
+    #[arg(long, value_name = "value")]
+    pub(super) console_socket: Option<PathBuf>,
+    /// path to an AF_UNIX socket which will receive a file descriptor referencing the init process
+    #[arg(long, value_name = "value")]
+    pub(super) pidfd_socket: Option<PathBuf>,
+    /// specify the file to write the process id to
+    #[arg(long, value_name = "value")]
+    pub(super) pid_file: Option<PathBuf>,
+    /// do not use pivot root to jail process inside rootfs.  This should be used whenever the rootfs is on top of a ramdisk
+    #[arg(long)]
+    pub(super) no_pivot: bool,
+    /// do not create a new session keyring for the container.  This will cause the container to inherit the calling processes session key
+    #[arg(long)]
+    pub(super) no_new_keyring: bool,
+    /// Pass N additional file descriptors to the container (stdio + $LISTEN_FDS + N in total)
+    #[arg(long, value_name = "value", default_value_t = 0)]
+    pub(super) preserve_fds: u32,
+    #[arg(value_name = "container-id")]
+    pub(super) id: String,
+}
+
+/// A container that is on record and waits.
+pub(super) struct Born {
+    pub(super) alive: Alive,
+    pub(super) record: Record,
+    pub(super) entry: Entry,
+    pub(super) plan: Plan,
+}
+
+pub(super) fn create(args: &Args, global: &Global) -> Result<ExitCode, Error> {
+    seal::protect()?;
+    keep_from_children()?;
+    let born = bear(&args.common, Start::Later, Mode::Detached, global)?;
+    born.alive.wire.go()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the caller waits for the container's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    Detached,
+    Foreground,
+}
+
+/// Bundle, facts, plan, host side, record: in this order.
+pub(super) fn bear(args: &Common, start: Start, mode: Mode, global: &Global) -> Result<Born, Error> {
+    let id = ContainerId::parse(&args.id)?;
+    let mut bundle = bundle::open(args.bundle.as_deref().unwrap_or(Path::new(".")))?;
+    global.warn(&bundle.warnings);
+    let preserve_fds = args.preserve_fds.saturating_add(listen_fds(&mut bundle));
+    check_console(&bundle, args.console_socket.as_deref(), mode)?;
+    check_preserved(preserve_fds)?;
+    let facts = facts::measure()?;
+    let options = Options {
+        id: args.id.clone(),
+        bundle: bundle.dir.clone(),
+        pivot: if args.no_pivot { Pivot::MoveOver } else { Pivot::PivotRoot },
+        keyring: if args.no_new_keyring { Keyring::Inherit } else { Keyring::Own(format!("_ses.{id}")) },
+        preserve_fds,
+        cgroups: global.cgroups,
+    };
+    let plan = plan::plan(&bundle.spec, &facts, &options)?;
+    global.warn(&plan.warnings);
+    let entry = intend(&id, &bundle, &plan, global)?;
+    match raise(args, start, (&bundle, &facts, &plan, &entry), global) {
+        Ok((alive, record)) => Ok(Born { alive, record, entry, plan }),
+        Err(error) => {
+            // Nothing of it is left: the name is free again.
+            entry.remove()?;
+            Err(error)
+        }
+    }
+}
+
+fn intend(id: &ContainerId, bundle: &Bundle, plan: &Plan, global: &Global) -> Result<Entry, Error> {
+    let own = nix::unistd::getpid().as_raw();
+    let by =
+        Process::of(own).ok_or_else(|| Error::new(Kind::System, "read /proc/self/stat: no start time"))?;
+    let cgroup = cgroup::record(&plan.cgroup);
+    let intent = Intent { version: state::VERSION, by, bundle: bundle.dir.clone(), cgroup };
+    global.root()?.intend(id, &intent)
+}
+
+type Decided<'a> = (&'a Bundle, &'a Facts, &'a Plan, &'a Entry);
+
+fn raise(
+    args: &Common,
+    start: Start,
+    (bundle, facts, plan, entry): Decided<'_>,
+    global: &Global,
+) -> Result<(Alive, Record), Error> {
+    let annotations: BTreeMap<String, String> =
+        bundle.spec.annotations().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let version = bundle.spec.version();
+    let subject = hooks::Subject { version, id: &args.id, bundle: &bundle.dir, annotations: &annotations };
+    let order = Order {
+        plan,
+        entry,
+        start,
+        ignored_signals: facts.caller.ignored_signals,
+        state: hooks::state(&subject),
+        console: args.console_socket.as_deref(),
+        warn: &|text| global.log.warn(text),
+    };
+    let alive = carry_out(&order)?;
+    let told = commit(&alive, (bundle, facts, plan, entry), (&args.id, annotations))
+        .and_then(|record| tell(args, &alive).map(|()| record));
+    match told {
+        Ok(record) => Ok((alive, record)),
+        Err(error) => {
+            undo::end(&alive.init);
+            alive.cgroup.undo();
+            Err(error)
+        }
+    }
+}
+
+fn commit(
+    alive: &Alive,
+    (bundle, facts, plan, entry): Decided<'_>,
+    (id, annotations): (&str, BTreeMap<String, String>),
+) -> Result<Record, Error> {
+    let gone = || Error::new(Kind::System, "create the container: init has ended");
+    let record = Record {
+        version: state::VERSION,
+        id: id.to_owned(),
+        oci_version: bundle.spec.version().clone(),
+        bundle: bundle.dir.clone(),
+        rootfs: plan.rootfs.path.clone(),
+        init: Process::of(alive.init.pid).ok_or_else(gone)?,
+        created: clock::now(),
+        owner: facts.caller.uid,
+        annotations,
+        cgroup: alive.cgroup.record(),
+        pid_namespace: match plan.namespaces.makes(libc::CLONE_NEWPID) {
+            true => PidNamespace::Own,
+            false => PidNamespace::Shared,
+        },
+    };
+    entry.commit(&record, &bundle.text)?;
+    Ok(record)
+}
+
+fn tell(args: &Common, alive: &Alive) -> Result<(), Error> {
+    if let Some(socket) = &args.pidfd_socket {
+        console::send(socket, "pidfd", &alive.init.pidfd)?;
+    }
+    match &args.pid_file {
+        None => Ok(()),
+        Some(file) => write_pid(file, alive.init.pid),
+    }
+}
+
+/// Sockets of a service manager go to the container, which is told so.
+fn listen_fds(bundle: &mut Bundle) -> u32 {
+    let count = std::env::var("LISTEN_FDS").ok().and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
+    if let (true, Some(process)) = (count > 0, bundle.spec.process_mut().as_mut()) {
+        let mut env = process.env().clone().unwrap_or_default();
+        env.push(format!("LISTEN_FDS={count}"));
+        env.push("LISTEN_PID=1".to_owned());
+        process.set_env(Some(env));
+    }
+    count
+}
+
+fn check_console(bundle: &Bundle, socket: Option<&Path>, mode: Mode) -> Result<(), Error> {
+    let terminal = bundle.spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
+    check_terminal(terminal, socket, mode)
+}
+
+/// runc's two rules, in its words.
+pub(super) fn check_terminal(terminal: bool, socket: Option<&Path>, mode: Mode) -> Result<(), Error> {
+    let refuse = |text: &str| Err(Error::new(Kind::Invalid, text));
+    match (terminal, socket, mode) {
+        (true, None, Mode::Detached) => {
+            refuse("cannot allocate tty if runc will detach without setting console socket")
+        }
+        (false, Some(_), _) | (_, Some(_), Mode::Foreground) => {
+            refuse("cannot use console socket if runc will not detach or allocate tty")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// All of them must be there, and nothing of ours may lie among them.
+pub(super) fn check_preserved(count: u32) -> Result<(), Error> {
+    match (3..count.saturating_add(3)).find(|fd| !sys::fds::is_open(*fd)) {
+        None => Ok(()),
+        Some(fd) => {
+            let text = format!("unable to keep file descriptor {fd}: it is not open");
+            Err(Error::new(Kind::Invalid, text).hint("--preserve-fds counts from 3"))
+        }
+    }
+}
+
+/// Descriptors that were left open for us are not for hooks and helpers; the preserved ones get through to execve by name.
+pub(super) fn keep_from_children() -> Result<(), Error> {
+    sys::fds::close_range_on_exec(3, u32::MAX).map_err(|source| Error::system("mark descriptors", source))
+}

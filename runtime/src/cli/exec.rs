@@ -1,0 +1,221 @@
+//! `exec`: a further process in a running container.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use oci_spec::runtime::{LinuxCapabilities, Process, Spec, User};
+
+use super::create::{Mode, check_preserved, check_terminal, keep_from_children};
+use super::{End, Global};
+use crate::bundle;
+use crate::error::{Error, Kind};
+use crate::host::create::write_pid;
+use crate::host::exec::{Order, start};
+use crate::host::{console, facts, foreground, remove, seal};
+use crate::plan::{Keyring, caps, join};
+use crate::state::{ContainerId, Record, Status};
+
+/// execute new process inside the container
+#[derive(Parser, Debug)]
+pub(super) struct Args {
+    /// path to an AF_UNIX socket which will receive a file descriptor referencing the master end of the console's pseudoterminal
+    #[arg(long, value_name = "value")]
+    console_socket: Option<PathBuf>,
+    /// path to an AF_UNIX socket which will receive a file descriptor referencing the exec process
+    #[arg(long, value_name = "value")]
+    pidfd_socket: Option<PathBuf>,
+    /// current working directory in the container
+    #[arg(long, value_name = "value")]
+    cwd: Option<PathBuf>,
+    /// set environment variables
+    #[arg(short, long, value_name = "value")]
+    env: Vec<String>,
+    /// allocate a pseudo-TTY
+    #[arg(short, long)]
+    tty: bool,
+    /// UID (format: <uid>[:<gid>])
+    #[arg(short, long, value_name = "value")]
+    user: Option<String>,
+    /// additional gids
+    #[arg(short = 'g', long, value_name = "value")]
+    additional_gids: Vec<String>,
+    /// path to the process.json
+    #[arg(short, long, value_name = "value")]
+    process: Option<PathBuf>,
+    /// detach from the container's process
+    #[arg(short, long)]
+    detach: bool,
+    /// specify the file to write the process id to
+    #[arg(long, value_name = "value")]
+    pid_file: Option<PathBuf>,
+    /// set the asm process label for the process commonly used with selinux
+    #[arg(long, value_name = "value")]
+    process_label: Option<String>,
+    /// set the apparmor profile for the process
+    #[arg(long, value_name = "value")]
+    apparmor: Option<String>,
+    /// set the no new privileges value for the process
+    #[arg(long)]
+    no_new_privs: bool,
+    /// add a capability to the bounding set for the process
+    #[arg(short, long, value_name = "value")]
+    cap: Vec<String>,
+    /// Pass N additional file descriptors to the container (stdio + $LISTEN_FDS + N in total)
+    #[arg(long, value_name = "value", default_value_t = 0)]
+    preserve_fds: u32,
+    /// allow exec in a paused container
+    #[arg(long)]
+    ignore_paused: bool,
+    #[arg(value_name = "container-id")]
+    id: String,
+    #[arg(value_name = "command", trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+/// What cannot be started is 255, as in runc, for a caller to tell it from the program's own codes.
+pub(super) fn exec(args: &Args, global: &Global) -> Result<ExitCode, End> {
+    carry_out(args, global).map_err(|error| End::FailedWith(255, error))
+}
+
+fn carry_out(args: &Args, global: &Global) -> Result<ExitCode, Error> {
+    seal::protect()?;
+    keep_from_children()?;
+    let id = ContainerId::parse(&args.id)?;
+    let root = global.root()?;
+    let record = root.load(&id)?;
+    check_status(args, &record, &root.dir(&id))?;
+    let spec = bundle::recorded(&root.config(&id)?)?;
+    let process = process(args, &spec, global)?;
+    let mode = if args.detach { Mode::Detached } else { Mode::Foreground };
+    check_terminal(process.terminal().unwrap_or(false), args.console_socket.as_deref(), mode)?;
+    check_preserved(args.preserve_fds)?;
+    let facts = facts::measure()?;
+    let planned = join::plan(&spec, &process, &facts, args.preserve_fds)?;
+    global.warn(&planned.warnings);
+    let blocked = match mode {
+        Mode::Foreground => Some(foreground::block()?),
+        Mode::Detached => None,
+    };
+    let order = Order {
+        plan: &planned,
+        record: &record,
+        ignored_signals: facts.caller.ignored_signals,
+        keyring: Keyring::Own(format!("_ses.{id}")),
+        console: args.console_socket.as_deref(),
+        warn: &|text| global.log.warn(text),
+    };
+    let (child, terminal) = start(&order)?;
+    if let Some(socket) = &args.pidfd_socket {
+        console::send(socket, "pidfd", &child.pidfd)?;
+    }
+    if let Some(file) = &args.pid_file {
+        write_pid(file, child.pid)?;
+    }
+    match blocked {
+        None => Ok(ExitCode::SUCCESS),
+        Some(blocked) => {
+            let exit = foreground::wait(&child, terminal, &blocked)?;
+            Ok(ExitCode::from(u8::try_from(exit.code()).unwrap_or(u8::MAX)))
+        }
+    }
+}
+
+fn check_status(args: &Args, record: &Record, dir: &std::path::Path) -> Result<(), Error> {
+    match remove::status(record, dir)? {
+        Status::Stopped => Err(Error::new(Kind::Invalid, "cannot exec in a stopped container")),
+        Status::Paused if !args.ignore_paused => Err(Error::new(
+            Kind::Invalid,
+            "cannot exec in a paused container (use --ignore-paused to override)",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The process of `--process`, or the container's own with what the flags change.
+fn process(args: &Args, spec: &Spec, global: &Global) -> Result<Process, Error> {
+    if let Some(file) = &args.process {
+        let mut warnings = Vec::new();
+        let process = bundle::process(file, &mut warnings)?;
+        global.warn(&warnings);
+        return Ok(process);
+    }
+    let Some(mut process) = spec.process().clone() else {
+        return Err(Error::new(Kind::Invalid, "the container's configuration has no process"));
+    };
+    if args.command.is_empty() {
+        return Err(Error::new(Kind::Invalid, "process args cannot be empty"));
+    }
+    process.set_args(Some(args.command.clone()));
+    process.set_terminal(Some(args.tty));
+    if let Some(cwd) = &args.cwd {
+        process.set_cwd(cwd.clone());
+    }
+    let mut env = process.env().clone().unwrap_or_default();
+    env.extend(args.env.iter().cloned());
+    process.set_env(Some(env));
+    if let Some(label) = &args.process_label {
+        process.set_selinux_label(Some(label.clone()));
+    }
+    if let Some(profile) = &args.apparmor {
+        process.set_apparmor_profile(Some(profile.clone()));
+    }
+    if args.no_new_privs {
+        process.set_no_new_privileges(Some(true));
+    }
+    add_caps(&mut process, &args.cap)?;
+    set_user(&mut process, args)?;
+    Ok(process)
+}
+
+/// Ambient and inheritable stay as they are: a capability for everybody in the container was not asked for (CVE-2022-24769).
+fn add_caps(process: &mut Process, names: &[String]) -> Result<(), Error> {
+    let mut sets = process.capabilities().clone().unwrap_or_else(no_caps);
+    for name in names {
+        let cap = caps::parse(name)
+            .ok_or_else(|| Error::new(Kind::Invalid, format!("unknown capability {name:?}")))?;
+        let with = |set: &Option<oci_spec::runtime::Capabilities>| {
+            let mut set = set.clone().unwrap_or_default();
+            set.insert(cap);
+            Some(set)
+        };
+        sets.set_bounding(with(sets.bounding()));
+        sets.set_effective(with(sets.effective()));
+        sets.set_permitted(with(sets.permitted()));
+    }
+    if !names.is_empty() {
+        process.set_capabilities(Some(sets));
+    }
+    Ok(())
+}
+
+fn no_caps() -> LinuxCapabilities {
+    let mut none = LinuxCapabilities::default();
+    none.set_bounding(None).set_effective(None).set_permitted(None).set_inheritable(None).set_ambient(None);
+    none
+}
+
+/// Strict numbers: what overflows elsewhere becomes root.
+fn set_user(process: &mut Process, args: &Args) -> Result<(), Error> {
+    let id = |text: &str, what: &str| match text.parse::<u32>() {
+        Ok(id) if id != u32::MAX && !text.starts_with('+') => Ok(id),
+        _ => Err(Error::new(Kind::Invalid, format!("{what} {text:?} is not a number from 0 to 4294967294"))),
+    };
+    let mut user: User = process.user().clone();
+    if let Some(text) = &args.user {
+        let (uid, gid) = text.split_once(':').map_or((text.as_str(), None), |(uid, gid)| (uid, Some(gid)));
+        user.set_uid(id(uid, "user")?);
+        if let Some(gid) = gid {
+            user.set_gid(id(gid, "group")?);
+        }
+    }
+    if !args.additional_gids.is_empty() {
+        let mut groups = user.additional_gids().clone().unwrap_or_default();
+        for text in args.additional_gids.iter().flat_map(|list| list.split(',')) {
+            groups.push(id(text, "group")?);
+        }
+        user.set_additional_gids(Some(groups));
+    }
+    process.set_user(user);
+    Ok(())
+}

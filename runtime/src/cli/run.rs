@@ -1,0 +1,87 @@
+//! `run`: create and start, and wait for the end.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use super::Global;
+use super::create::{Born, Common, Mode, bear, keep_from_children};
+use crate::error::Error;
+use crate::host::create::Start;
+use crate::host::{foreground, hooks, remove, seal, undo};
+use crate::sys::pidfd;
+use crate::wire::FromInit;
+
+/// create and run a container
+#[derive(Parser, Debug)]
+pub(super) struct Args {
+    /// detach from the container's process
+    #[arg(short, long)]
+    detach: bool,
+    /// do not delete the container after it exits
+    #[arg(long)]
+    keep: bool,
+    /// disable the use of the subreaper used to reap reparented processes
+    #[arg(long)]
+    no_subreaper: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+pub(super) fn run(args: &Args, global: &Global) -> Result<ExitCode, Error> {
+    seal::protect()?;
+    keep_from_children()?;
+    match args.detach {
+        true => {
+            let mut born = bear(&args.common, Start::Now, Mode::Detached, global)?;
+            begin(&mut born, global)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        false => foreground(args, global),
+    }
+}
+
+fn foreground(args: &Args, global: &Global) -> Result<ExitCode, Error> {
+    // Before the clone: a signal that comes in between is not lost.
+    let blocked = foreground::block()?;
+    if !args.no_subreaper {
+        nix::sys::prctl::set_child_subreaper(true)
+            .map_err(|errno| Error::system("become the subreaper", errno))?;
+    }
+    let mut born = bear(&args.common, Start::Now, Mode::Foreground, global)?;
+    begin(&mut born, global)?;
+    // `state`, `exec` and `kill` must be able to come in.
+    born.entry.unlock();
+    let exit = foreground::wait(&born.alive.init, born.alive.terminal.take(), &blocked);
+    if !args.keep {
+        born.entry.lock()?;
+        remove::container(&born.entry, &born.record)?;
+        drop(hooks::run(&born.plan.hooks.poststop, "poststop", "stopped", &born.record));
+    }
+    Ok(ExitCode::from(u8::try_from(exit?.code()).unwrap_or(u8::MAX)))
+}
+
+/// Lets init go on to execve, and runs the hooks for that moment. When anything fails, nothing is left.
+fn begin(born: &mut Born, global: &Global) -> Result<(), Error> {
+    let begun = start(born, global)
+        .and_then(|()| hooks::run(&born.plan.hooks.poststart, "poststart", "running", &born.record));
+    if begun.is_err() {
+        undo::end(&born.alive.init);
+        remove::container(&born.entry, &born.record)?;
+    }
+    begun
+}
+
+fn start(born: &Born, global: &Global) -> Result<(), Error> {
+    born.alive.wire.go()?;
+    loop {
+        match born.alive.wire.receive()? {
+            None => return Ok(()),
+            Some(FromInit::Failed(error)) => return Err(error),
+            Some(FromInit::Warning(text)) => global.log.warn(&text),
+            Some(_) => {
+                drop(pidfd::signal(&born.alive.init.pidfd, libc::SIGKILL));
+            }
+        }
+    }
+}

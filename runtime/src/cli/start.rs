@@ -1,0 +1,56 @@
+//! `start`: the created container's program begins.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use super::Global;
+use crate::bundle;
+use crate::error::{Error, Kind};
+use crate::host::{hooks, remove, start as host};
+use crate::plan;
+use crate::state::{ContainerId, Record, Status};
+use crate::sys::pidfd;
+
+/// executes the user defined process in a created container
+#[derive(Parser, Debug)]
+pub(super) struct Args {
+    #[arg(value_name = "container-id")]
+    id: String,
+}
+
+pub(super) fn start(args: &Args, global: &Global) -> Result<ExitCode, Error> {
+    let id = ContainerId::parse(&args.id)?;
+    let root = global.root()?;
+    let entry = root.entry(&id)?;
+    entry.lock()?;
+    let record = root.load(&id)?;
+    let refuse = |text: &str| Err(Error::new(Kind::Invalid, text));
+    match remove::status(&record, entry.path())? {
+        Status::Created => {}
+        Status::Stopped => return refuse("cannot start a container that has stopped"),
+        Status::Running => return refuse("cannot start an already running container"),
+        other => return refuse(&format!("cannot start a container in the {other} state")),
+    }
+    host::start(&entry, &record)?;
+    poststart(&root.config(&id)?, &record)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// When a hook fails the container is stopped (specification, "Lifecycle", step 9).
+fn poststart(config: &str, record: &Record) -> Result<(), Error> {
+    // Most have none, and parsing costs more than all the rest.
+    if !config.contains("poststart") {
+        return Ok(());
+    }
+    let hooks = plan::hooks::plan(&bundle::recorded(config)?)?.poststart;
+    let run = hooks::run(&hooks, "poststart", "running", record);
+    if run.is_err() {
+        if let Ok(init) = pidfd::open(record.init.pid) {
+            if record.init.is_alive() {
+                drop(pidfd::signal(&init, libc::SIGKILL));
+            }
+        }
+    }
+    run
+}

@@ -1,0 +1,213 @@
+//! From a plan to a container that waits to be started.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{AtFlags, OFlag, open, openat};
+use nix::sys::stat::Mode;
+
+use super::spawn::{Birth, Placed, Spawned, spawn};
+use super::{cgroup, console, ids, proc, sources, undo};
+use crate::error::{Error, Kind};
+use crate::init::hooks::{self, Moment, State};
+use crate::init::{self, Host, Kit};
+use crate::plan::Plan;
+use crate::plan::Side;
+use crate::plan::cgroup::Version;
+use crate::state::{Entry, FIFO};
+use crate::sys::process;
+use crate::wire::{self, FromInit, HostEnd};
+
+/// How the container will be told to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// By `start`, at the fifo.
+    Later,
+    /// By this process.
+    Now,
+}
+
+/// What is to be created.
+pub struct Order<'a> {
+    pub plan: &'a Plan,
+    pub entry: &'a Entry,
+    pub start: Start,
+    pub ignored_signals: u64,
+    pub state: State,
+    /// Where the terminal's master goes; None keeps it.
+    pub console: Option<&'a Path>,
+    pub warn: &'a dyn Fn(&str),
+}
+
+/// A container whose init waits for `wire.go()`.
+#[derive(Debug)]
+pub struct Alive {
+    pub init: Spawned,
+    pub wire: HostEnd,
+    pub cgroup: cgroup::Made,
+    pub terminal: Option<OwnedFd>,
+}
+
+/// Makes cgroup and init, in this order; when anything fails, both are gone again.
+pub fn create(order: &Order<'_>) -> Result<Alive, Error> {
+    let cgroup = cgroup::make(&order.plan.cgroup)?;
+    match with_cgroup(order, &cgroup) {
+        Ok((init, wire, terminal)) => Ok(Alive { init, wire, cgroup, terminal }),
+        Err(error) => {
+            cgroup.undo();
+            Err(error)
+        }
+    }
+}
+
+type Parts = (Spawned, HostEnd, Option<OwnedFd>);
+
+fn with_cgroup(order: &Order<'_>, cgroup: &cgroup::Made) -> Result<Parts, Error> {
+    let (host_end, init_end) = wire::pair()?;
+    let proc = proc::open_proc()?;
+    let plan = order.plan;
+    let mut kit = Kit {
+        wire: init_end,
+        proc: &proc,
+        fifo: fifo(order)?,
+        sources: sources::open(plan, &proc)?,
+        joins: joins(&plan.namespaces.join_inside)?,
+        host: work(plan),
+        ignored_signals: order.ignored_signals,
+        state: order.state.clone(),
+    };
+    let before = joins(&plan.namespaces.join_before)?;
+    let birth = Birth { flags: plan.namespaces.clone, cgroup: cgroup.clone_into(), before };
+    // The parent's copy of what the closure owns, init's end of the wire above all, is closed with it.
+    let init = spawn(&birth, move |placed| {
+        if placed == Placed::Nowhere {
+            kit.host = Host::HasWork;
+        }
+        init::run(plan, kit)
+    })?;
+    match attend(order, cgroup, &init, (&host_end, &proc)) {
+        Ok(terminal) => Ok((init, host_end, terminal)),
+        Err(error) => {
+            undo::end(&init);
+            Err(error)
+        }
+    }
+}
+
+/// Whether init needs something of us before it can go on.
+fn work(plan: &Plan) -> Host {
+    let v1 = plan.cgroup.places.iter().any(|place| place.version == Version::V1);
+    match v1
+        || plan.ids.is_some()
+        || (plan.process.rlimits_by == Side::Host && !plan.process.rlimits.is_empty())
+    {
+        true => Host::HasWork,
+        false => Host::IsDone,
+    }
+}
+
+/// Init opens the fifo by this descriptor: a mapped root could not reach it by a path.
+fn fifo(order: &Order<'_>) -> Result<Option<OwnedFd>, Error> {
+    if order.start == Start::Now {
+        return Ok(None);
+    }
+    let doing = || format!("make {}", order.entry.path().join(FIFO).display());
+    let owner = order.plan.ids.as_ref().and_then(crate::plan::ids::Ids::root_outside);
+    // The root of a user namespace that is joined is not known to us.
+    let mode = if order.plan.namespaces.joins(libc::CLONE_NEWUSER) { 0o622 } else { 0o600 };
+    let made = (|| {
+        let dir = order.entry.dir();
+        nix::unistd::mkfifoat(dir, FIFO, Mode::from_bits_truncate(mode))?;
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let fifo = openat(dir, FIFO, flags, Mode::empty())?;
+        if mode == 0o622 {
+            // The umask may have taken a part away.
+            let follow = nix::sys::stat::FchmodatFlags::FollowSymlink;
+            nix::sys::stat::fchmodat(dir, FIFO, Mode::from_bits_truncate(mode), follow)?;
+        }
+        if let (Some((uid, gid)), true) = (owner, nix::unistd::geteuid().is_root()) {
+            let (uid, gid) = (nix::unistd::Uid::from_raw(uid), nix::unistd::Gid::from_raw(gid));
+            nix::unistd::fchownat(&fifo, "", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH)?;
+        }
+        Ok::<_, nix::errno::Errno>(fifo)
+    })();
+    made.map(Some).map_err(|errno| Error::system(doing(), errno))
+}
+
+fn joins(planned: &[crate::plan::namespaces::Join]) -> Result<Vec<(i32, OwnedFd)>, Error> {
+    let open = |join: &crate::plan::namespaces::Join| {
+        let opened = open(&join.path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
+        let opened = opened
+            .map_err(|errno| Error::system(format!("open the namespace {}", join.path.display()), errno))?;
+        Ok((join.flag, opened))
+    };
+    planned.iter().map(open).collect()
+}
+
+/// The host's part of creation, up to `Ready`. Gives the terminal's master if it stays here.
+fn attend(
+    order: &Order<'_>,
+    cgroup: &cgroup::Made,
+    init: &Spawned,
+    (wire, proc): (&HostEnd, &OwnedFd),
+) -> Result<Option<OwnedFd>, Error> {
+    let plan = order.plan;
+    match init.placed {
+        Placed::InCgroup => cgroup.attach(init.pid)?,
+        Placed::Nowhere => cgroup.attach_everywhere(init.pid)?,
+    }
+    if let Some(ids) = &plan.ids {
+        ids::write(proc, init.pid, ids)?;
+    }
+    if plan.process.rlimits_by == Side::Host {
+        for limit in &plan.process.rlimits {
+            process::set_rlimit(init.pid, limit.resource, limit.soft, limit.hard)
+                .map_err(|source| Error::system(format!("set resource limit {}", limit.resource), source))?;
+        }
+    }
+    if work(plan) == Host::HasWork || init.placed == Placed::Nowhere {
+        wire.go()?;
+    }
+    talk(order, init, wire)
+}
+
+fn talk(order: &Order<'_>, init: &Spawned, wire: &HostEnd) -> Result<Option<OwnedFd>, Error> {
+    let mut terminal = None;
+    loop {
+        match wire.receive()? {
+            Some(FromInit::Ready) => return Ok(terminal),
+            Some(FromInit::Failed(error)) => return Err(error),
+            Some(FromInit::Warning(text)) => (order.warn)(&text),
+            Some(FromInit::Unmounted) => {
+                run_hooks(order, init)?;
+                wire.go()?;
+            }
+            Some(FromInit::Terminal(master)) => match order.console {
+                Some(socket) => console::send(socket, "/dev/ptmx", &master)?,
+                None => terminal = Some(master),
+            },
+            Some(FromInit::Listener(listener)) => super::seccomp_agent::send(order, init, &listener)?,
+            None => return Err(undo::ended_early(init)),
+        }
+    }
+}
+
+fn run_hooks(order: &Order<'_>, init: &Spawned) -> Result<(), Error> {
+    let all = &order.plan.hooks;
+    for (hooks, name) in [(&all.prestart, "prestart"), (&all.create_runtime, "createRuntime")] {
+        let state = &order.state;
+        hooks::run(hooks, &Moment { name, status: "creating", pid: init.pid, state, env: &[] })?;
+    }
+    Ok(())
+}
+
+/// Writes a pid where the caller asked for it: complete or not at all.
+pub fn write_pid(file: &Path, pid: i32) -> Result<(), Error> {
+    let name = file.file_name().map(|name| format!(".{}", name.to_string_lossy()));
+    let Some(name) = name else {
+        return Err(Error::new(Kind::Invalid, format!("{} is not the name of a file", file.display())));
+    };
+    let new: PathBuf = file.with_file_name(name);
+    let written = std::fs::write(&new, pid.to_string()).and_then(|()| std::fs::rename(&new, file));
+    written.map_err(|source| Error::system(format!("write pid file {}", file.display()), source))
+}

@@ -1,0 +1,132 @@
+//! A further process in a container.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use super::spawn::{Birth, Placed, Spawned, spawn};
+use super::{cgroup, console, proc, undo};
+use crate::error::{Error, Kind};
+use crate::init::join::{self, Kit};
+use crate::init::{Host, procfs, sched};
+use crate::plan::join::Joining;
+use crate::plan::{Keyring, Side};
+use crate::state::Record;
+use crate::sys::{ns, pidfd, process};
+use crate::wire::{self, FromInit, HostEnd};
+
+/// What is to be started.
+pub struct Order<'a> {
+    pub plan: &'a Joining,
+    pub record: &'a Record,
+    pub ignored_signals: u64,
+    pub keyring: Keyring,
+    /// Where the terminal's master goes; None keeps it.
+    pub console: Option<&'a Path>,
+    pub warn: &'a dyn Fn(&str),
+}
+
+/// Starts it; returns when execve has succeeded, with the terminal's master if it stays here.
+pub fn start(order: &Order<'_>) -> Result<(Spawned, Option<OwnedFd>), Error> {
+    let plan = order.plan;
+    let target = target(order.record)?;
+    let proc = proc::open_proc()?;
+    let cgroup = cgroup::open(&order.record.cgroup)?;
+    let (host_end, init_end) = wire::pair()?;
+    prepare(order, &proc)?;
+    let v1 = order.record.cgroup.dirs.iter().any(|dir| dir.version == 1);
+    let limits = plan.process.rlimits_by == Side::Host && !plan.process.rlimits.is_empty();
+    let host = if v1 || limits { Host::HasWork } else { Host::IsDone };
+    let mut birth = Birth { flags: 0, cgroup: cgroup.clone_into(), before: Vec::new() };
+    if plan.before & libc::CLONE_NEWUSER != 0 {
+        birth.before.push((plan.before, duplicate(&target)?));
+    } else if plan.before != 0 {
+        // It changes nothing for ourselves, only for our one child.
+        ns::enter(&target, plan.before)
+            .map_err(|source| Error::system("join the pid namespace of the container", source))?;
+    }
+    let mut kit = Kit {
+        wire: init_end,
+        proc: &proc,
+        target,
+        host,
+        ignored_signals: order.ignored_signals,
+        keyring: order.keyring.clone(),
+    };
+    let child = spawn(&birth, move |placed| {
+        if placed == Placed::Nowhere {
+            kit.host = Host::HasWork;
+        }
+        join::run(plan, kit)
+    })?;
+    match attend(order, &cgroup, &child, (&host_end, host)) {
+        Ok(terminal) => Ok((child, terminal)),
+        Err(error) => {
+            undo::end(&child);
+            Err(error)
+        }
+    }
+}
+
+fn target(record: &Record) -> Result<OwnedFd, Error> {
+    let gone = || Error::new(Kind::Invalid, "cannot exec in a stopped container");
+    let target = pidfd::open(record.init.pid).map_err(|_| gone())?;
+    // Checked after opening: the descriptor means this process and no later one of the same number.
+    match record.init.is_alive() {
+        true => Ok(target),
+        false => Err(gone()),
+    }
+}
+
+fn duplicate(fd: &OwnedFd) -> Result<OwnedFd, Error> {
+    fd.try_clone().map_err(|source| Error::system("duplicate a descriptor", source))
+}
+
+/// On ourselves, for the child to inherit: it may not be dumpable for a moment among the container's processes, and an undumpable
+/// one's files below /proc are root's.
+fn prepare(order: &Order<'_>, proc: &OwnedFd) -> Result<(), Error> {
+    if let Some(score) = order.plan.process.oom_score {
+        if let Some(warning) = procfs::set_oom_score(proc, score)? {
+            (order.warn)(&warning);
+        }
+    }
+    if let Some(cpus) = &order.plan.cpus_first {
+        sched::set_affinity(0, cpus)?;
+    }
+    nix::sys::prctl::set_dumpable(false).map_err(|errno| Error::system("become undumpable", errno))
+}
+
+fn attend(
+    order: &Order<'_>,
+    cgroup: &cgroup::Made,
+    child: &Spawned,
+    (wire, host): (&HostEnd, Host),
+) -> Result<Option<OwnedFd>, Error> {
+    match child.placed {
+        Placed::InCgroup => cgroup.attach(child.pid)?,
+        Placed::Nowhere => cgroup.attach_everywhere(child.pid)?,
+    }
+    if order.plan.process.rlimits_by == Side::Host {
+        for limit in &order.plan.process.rlimits {
+            process::set_rlimit(child.pid, limit.resource, limit.soft, limit.hard)
+                .map_err(|source| Error::system(format!("set resource limit {}", limit.resource), source))?;
+        }
+    }
+    if host == Host::HasWork || child.placed == Placed::Nowhere {
+        wire.go()?;
+    }
+    let mut terminal = None;
+    loop {
+        match wire.receive()? {
+            None => return Ok(terminal),
+            Some(FromInit::Failed(error)) => return Err(error),
+            Some(FromInit::Warning(text)) => (order.warn)(&text),
+            Some(FromInit::Terminal(master)) => match order.console {
+                Some(socket) => console::send(socket, "/dev/ptmx", &master)?,
+                None => terminal = Some(master),
+            },
+            Some(message) => {
+                return Err(Error::new(Kind::System, format!("start the process: unexpected {message:?}")));
+            }
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! A container or a process in the foreground: signals go to it, its end is waited for, its terminal is shown.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+
+use super::console;
+use super::spawn::Spawned;
+use crate::error::Error;
+use crate::sys::pidfd::{self, Exit};
+use crate::sys::{signal, tty};
+
+/// Blocked from before the clone, so that none is lost between the child's end and the wait for it.
+#[derive(Debug)]
+pub struct Blocked(SigSet);
+
+/// Blocks everything but what a fault of our own raises.
+pub fn block() -> Result<Blocked, Error> {
+    let mut set = SigSet::all();
+    let faults =
+        [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGSYS, Signal::SIGTRAP];
+    for fault in faults {
+        set.remove(fault);
+    }
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)
+        .map_err(|errno| Error::system("block signals", errno))?;
+    Ok(Blocked(set))
+}
+
+/// Waits for the child's end; with a terminal shows what comes from it and passes on what is typed.
+pub fn wait(child: &Spawned, terminal: Option<OwnedFd>, blocked: &Blocked) -> Result<Exit, Error> {
+    match terminal {
+        None => loop {
+            let number =
+                signal::wait(&blocked.0).map_err(|source| Error::system("wait for signals", source))?;
+            if let Some(exit) = on_signal(number, child, None)? {
+                return Ok(exit);
+            }
+        },
+        Some(master) => show(child, &master, blocked),
+    }
+}
+
+/// The child's exit once it has ended. Others that were left to us as their subreaper are reaped in passing.
+fn on_signal(number: i32, child: &Spawned, master: Option<&OwnedFd>) -> Result<Option<Exit>, Error> {
+    match number {
+        libc::SIGCHLD => loop {
+            match pidfd::reap_any() {
+                Ok(Some((pid, exit))) if pid == child.pid => return Ok(Some(exit)),
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(None),
+                Err(source) => return Err(Error::system("wait for the container", source)),
+            }
+        },
+        libc::SIGWINCH => {
+            if let Some(master) = master {
+                adopt_size(master);
+            }
+            Ok(None)
+        }
+        libc::SIGPIPE | libc::SIGURG => Ok(None),
+        number => {
+            // Gone already: its SIGCHLD is under way.
+            drop(pidfd::signal(&child.pidfd, number));
+            Ok(None)
+        }
+    }
+}
+
+/// That of our own terminal, where there is one.
+fn adopt_size(master: &OwnedFd) {
+    if let Ok(size) = tty::size(std::io::stdin()).or_else(|_| tty::size(std::io::stdout())) {
+        drop(tty::set_size(master, size));
+    }
+}
+
+/// Puts the terminal back as it was.
+struct Raw(Option<Termios>);
+
+impl Raw {
+    fn enter() -> Self {
+        let stdin = std::io::stdin();
+        let Ok(before) = tcgetattr(&stdin) else { return Self(None) };
+        let mut raw = before.clone();
+        cfmakeraw(&mut raw);
+        match tcsetattr(&stdin, SetArg::TCSANOW, &raw) {
+            Ok(()) => Self(Some(before)),
+            Err(_) => Self(None),
+        }
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = tcsetattr(std::io::stdin(), SetArg::TCSANOW, before);
+        }
+    }
+}
+
+fn show(child: &Spawned, master: &OwnedFd, blocked: &Blocked) -> Result<Exit, Error> {
+    let signals = SignalFd::with_flags(&blocked.0, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .map_err(|errno| Error::system("wait for signals", errno))?;
+    console::clear_onlcr(master)?;
+    adopt_size(master);
+    let _raw = Raw::enter();
+    let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
+    let (mut typing, mut showing) = (true, true);
+    loop {
+        let [signalled, typed, shown] =
+            ready(&signals, typing.then_some(stdin.as_fd()), showing.then_some(master.as_fd()))?;
+        if shown {
+            showing = pass(master.as_fd(), stdout.as_fd());
+        }
+        if typed {
+            typing = pass(stdin.as_fd(), master.as_fd());
+            if !typing {
+                end_input(master);
+            }
+        }
+        if signalled {
+            while let Ok(Some(info)) = signals.read_signal() {
+                let number = i32::try_from(info.ssi_signo).unwrap_or(0);
+                if let Some(exit) = on_signal(number, child, Some(master))? {
+                    drain(master.as_fd(), stdout.as_fd());
+                    return Ok(exit);
+                }
+            }
+        }
+    }
+}
+
+fn ready(
+    signals: &SignalFd,
+    stdin: Option<BorrowedFd<'_>>,
+    master: Option<BorrowedFd<'_>>,
+) -> Result<[bool; 3], Error> {
+    let mut watched = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+    watched.extend(stdin.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+    watched.extend(master.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+    match poll(&mut watched, PollTimeout::NONE) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(errno) => return Err(Error::system("wait for the terminal", errno)),
+    }
+    let mut events = watched.iter().map(|fd| fd.any().unwrap_or(false));
+    let signalled = events.next().unwrap_or(false);
+    let typed = stdin.is_some() && events.next().unwrap_or(false);
+    let shown = master.is_some() && events.next().unwrap_or(false);
+    Ok([signalled, typed, shown])
+}
+
+/// Passes on what is there; false when no more will come. EIO: nobody has the other end of the terminal open.
+fn pass(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> bool {
+    let mut buffer = [0; 32 << 10];
+    match nix::unistd::read(from, &mut buffer) {
+        Ok(0) => false,
+        Ok(count) => write_all(to, buffer.get(..count).unwrap_or_default()),
+        Err(Errno::EINTR | Errno::EAGAIN) => true,
+        Err(_) => false,
+    }
+}
+
+fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        match nix::unistd::write(to, bytes) {
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => {
+                let mut watched = [PollFd::new(to, PollFlags::POLLOUT)];
+                let _ = poll(&mut watched, PollTimeout::NONE);
+            }
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
+/// An end of input is typed.
+fn end_input(master: &OwnedFd) {
+    const END_OF_TRANSMISSION: u8 = 4;
+    write_all(master.as_fd(), &[END_OF_TRANSMISSION]);
+}
+
+/// What was written before the end is shown: all that is there, without waiting for more.
+fn drain(master: BorrowedFd<'_>, stdout: BorrowedFd<'_>) {
+    loop {
+        let mut watched = [PollFd::new(master, PollFlags::POLLIN)];
+        match poll(&mut watched, PollTimeout::ZERO) {
+            Ok(count) if count > 0 && pass(master, stdout) => {}
+            _ => return,
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! One clone. Namespaces that have to be entered before it are entered by a go-between, so that the runtime stays where it is.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use nix::fcntl::OFlag;
+
+use crate::error::Error;
+use crate::init::namespaces::name;
+use crate::sys::clone::{self, Child, Options, Side};
+use crate::sys::{fds, ns, pidfd};
+use crate::wire;
+
+/// Whether the new process is in its v2 cgroup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placed {
+    InCgroup,
+    /// The clone of a kernel, or a seccomp filter around us, that has no clone3; or no cgroup was given.
+    Nowhere,
+}
+
+/// A new process.
+#[derive(Debug)]
+pub struct Spawned {
+    pub pid: i32,
+    pub pidfd: OwnedFd,
+    pub placed: Placed,
+}
+
+/// What the clone is given.
+#[derive(Debug, Default)]
+pub struct Birth<'a> {
+    pub flags: i32,
+    pub cgroup: Option<BorrowedFd<'a>>,
+    /// Entered first, in this order, with their flags; each may be a namespace or a process.
+    pub before: Vec<(i32, OwnedFd)>,
+}
+
+/// Clones; the child runs `child`, which does not return, and nothing else.
+pub fn spawn(birth: &Birth<'_>, child: impl FnOnce(Placed)) -> Result<Spawned, Error> {
+    match birth.before.is_empty() {
+        true => match clone_with(birth, 0)? {
+            (Side::Child, placed) => {
+                child(placed);
+                clone::exit(1)
+            }
+            (Side::Parent(Child { pid, pidfd }), placed) => Ok(Spawned { pid, pidfd, placed }),
+        },
+        false => through_go_between(birth, child),
+    }
+}
+
+fn clone_with(birth: &Birth<'_>, more: i32) -> Result<(Side, Placed), Error> {
+    let flags = birth.flags | more;
+    let placed = if birth.cgroup.is_some() { Placed::InCgroup } else { Placed::Nowhere };
+    match clone::clone3(&Options { flags, cgroup: birth.cgroup }) {
+        Ok(side) => Ok((side, placed)),
+        Err(source) if source.raw_os_error() == Some(libc::ENOSYS) => {
+            let side = clone::clone(flags).map_err(refused)?;
+            Ok((side, Placed::Nowhere))
+        }
+        Err(source) => Err(refused(source)),
+    }
+}
+
+fn refused(source: io::Error) -> Error {
+    let hint = match source.raw_os_error() {
+        Some(libc::EPERM) => Some("without root a user namespace is needed, and has to be allowed here"),
+        Some(libc::ENOSPC) => Some("see the limits in /proc/sys/user"),
+        _ => None,
+    };
+    let error = Error::system("clone the container's process", source);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// The go-between shares our descriptors, for the new process' pidfd to be ours; CLONE_PARENT makes the process our child.
+fn through_go_between(birth: &Birth<'_>, child: impl FnOnce(Placed)) -> Result<Spawned, Error> {
+    let (reader, writer) =
+        nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|errno| Error::system("make a pipe", errno))?;
+    let between = match clone::clone3(&Options { flags: libc::CLONE_FILES, cgroup: None }).map_err(refused)? {
+        Side::Parent(between) => between,
+        Side::Child => go_between(birth, &writer, child),
+    };
+    let ended =
+        pidfd::wait(&between.pidfd).map_err(|source| Error::system("wait for the go-between", source))?;
+    drop(writer);
+    let mut told = [0; 4096];
+    let count = nix::unistd::read(&reader, &mut told).map_err(|errno| Error::system("read a pipe", errno))?;
+    let told = told.get(..count).unwrap_or_default();
+    if ended.code() != 0 {
+        return Err(wire::decode_error(told));
+    }
+    let lost = || Error::system("clone the container's process", io::Error::from_raw_os_error(libc::EBADMSG));
+    let (pid, rest) = told.split_first_chunk::<4>().ok_or_else(lost)?;
+    let (raw, rest) = rest.split_first_chunk::<4>().ok_or_else(lost)?;
+    let pidfd = fds::inherited(RawFd::from_le_bytes(*raw)).ok_or_else(lost)?;
+    let placed = if rest == [1] { Placed::InCgroup } else { Placed::Nowhere };
+    Ok(Spawned { pid: i32::from_le_bytes(*pid), pidfd, placed })
+}
+
+fn go_between(birth: &Birth<'_>, writer: &OwnedFd, child: impl FnOnce(Placed)) -> ! {
+    let cloned = enter(&birth.before).and_then(|()| clone_with(birth, libc::CLONE_PARENT));
+    let (text, code) = match cloned {
+        Err(error) => (wire::encode(&error), 1),
+        Ok((Side::Child, placed)) => {
+            child(placed);
+            clone::exit(1)
+        }
+        Ok((Side::Parent(Child { pid, pidfd }), placed)) => {
+            let mut text = pid.to_le_bytes().to_vec();
+            text.extend(pidfd.as_raw_fd().to_le_bytes());
+            text.push(u8::from(placed == Placed::InCgroup));
+            // It stays open in the table that we share with the runtime, which takes it over.
+            std::mem::forget(pidfd);
+            (text, 0)
+        }
+    };
+    // The parent tells a lost message from a whole one.
+    let _ = nix::unistd::write(writer.as_fd(), &text);
+    clone::exit(code)
+}
+
+fn enter(before: &[(i32, OwnedFd)]) -> Result<(), Error> {
+    for (flags, target) in before {
+        ns::enter(target, *flags)
+            .map_err(|source| Error::system(format!("join the {} namespace", name(*flags)), source))?;
+    }
+    Ok(())
+}
