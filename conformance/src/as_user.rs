@@ -37,7 +37,13 @@ fn open_tun() -> Result<()> {
     if !Path::new("/dev/net/tun").exists() {
         return Ok(());
     }
-    mount(Some("tmpfs"), "/dev/net", Some("tmpfs"), MsFlags::MS_NOEXEC | MsFlags::MS_NOSUID, Some("mode=755"))?;
+    mount(
+        Some("tmpfs"),
+        "/dev/net",
+        Some("tmpfs"),
+        MsFlags::MS_NOEXEC | MsFlags::MS_NOSUID,
+        Some("mode=755"),
+    )?;
     mknod("/dev/net/tun", SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(10, 200))?;
     // The umask of root must not take the permission away again.
     std::fs::set_permissions("/dev/net/tun", std::os::unix::fs::PermissionsExt::from_mode(0o666))?;

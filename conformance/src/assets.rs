@@ -80,19 +80,31 @@ fn run(program: &str, args: &[&str], dir: &Path) -> Result<Ended> {
 fn busybox(dir: &Path) -> Result<PathBuf> {
     run("apt-get", &["-qq", "download", "busybox-static"], dir)?;
     run("sh", &["-c", "dpkg-deb --extract busybox-static_*.deb out"], dir)?;
-    let found = ["out/bin/busybox", "out/usr/bin/busybox"].map(|p| dir.join(p)).into_iter().find(|p| p.exists());
+    let found =
+        ["out/bin/busybox", "out/usr/bin/busybox"].map(|p| dir.join(p)).into_iter().find(|p| p.exists());
     found.context("find busybox in its package")
 }
 
 fn registry(dir: &Path) -> Result<PathBuf> {
-    let installed = process::find("docker-registry").context("find docker-registry (Debian package docker-registry)")?;
+    let installed =
+        process::find("docker-registry").context("find docker-registry (Debian package docker-registry)")?;
     std::fs::copy(installed, dir.join("docker-registry"))?;
     Ok(dir.join("docker-registry"))
 }
 
 /// Flask and what it needs, as wheels, for the index that the tests serve.
 fn wheels(dir: &Path) -> Result<PathBuf> {
-    let target = ["pip", "download", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:", "--dest", "wheels", "flask"];
+    let target = [
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--only-binary",
+        ":all:",
+        "--dest",
+        "wheels",
+        "flask",
+    ];
     // MarkupSafe is the only one with machine code: it must fit the Python of the base image, which is the host's Debian's.
     let pip = ["/usr/bin/python3", "python3"].into_iter().find_map(process::find).context("find python3")?;
     let mut args = vec!["-m"];
@@ -136,7 +148,13 @@ tar -c --sort=name --numeric-owner --owner=0 --group=0 --mtime=@0 -f ../root.tar
         bail!("the Python root has only {size} bytes");
     }
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    let config = serde_json::json!({"Cmd": ["python3"], "Env": [path, "LANG=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1"]});
-    image::write(&dir.join("python.tar"), &dir.join("root.tar"), &config, "docker.io/library/python:3.10-rc-buster")?;
+    let config =
+        serde_json::json!({"Cmd": ["python3"], "Env": [path, "LANG=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1"]});
+    image::write(
+        &dir.join("python.tar"),
+        &dir.join("root.tar"),
+        &config,
+        "docker.io/library/python:3.10-rc-buster",
+    )?;
     Ok(dir.join("python.tar"))
 }

@@ -45,7 +45,8 @@ pub(crate) fn cargo(verb: &str) -> Result<Command> {
 
 /// Builds every binary; cargo's own messages go to this program's standard error.
 pub(crate) fn build() -> Result<PathBuf> {
-    let status = cargo("build")?.args(["--quiet", "--workspace", "--bins"]).status().context("start cargo")?;
+    let status =
+        cargo("build")?.args(["--quiet", "--workspace", "--bins"]).status().context("start cargo")?;
     ensure!(status.success(), "build the workspace: cargo ended with {status}");
     fresh(&beside()?)?;
     beside()

@@ -113,7 +113,10 @@ const CAPABILITIES: [&str; 3] = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SE
 fn config(words: &[&str], root: bool) -> Value {
     let args: Vec<&str> = std::iter::once("/probe").chain(words.iter().copied()).collect();
     let mut namespaces = vec![
-        json!({"type": "pid"}), json!({"type": "network"}), json!({"type": "ipc"}), json!({"type": "uts"}),
+        json!({"type": "pid"}),
+        json!({"type": "network"}),
+        json!({"type": "ipc"}),
+        json!({"type": "uts"}),
         json!({"type": "mount"}),
     ];
     let mut linux = json!({
@@ -148,9 +151,13 @@ fn config(words: &[&str], root: bool) -> Value {
 
 fn mounts(root: bool) -> Value {
     let sys = match root {
-        true => json!({"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]}),
+        true => {
+            json!({"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]})
+        }
         // A network namespace of one's own is made in the container's user namespace: sysfs may be mounted there too.
-        false => json!({"destination": "/sys", "type": "none", "source": "/sys", "options": ["rbind", "nosuid", "noexec", "nodev", "ro"]}),
+        false => {
+            json!({"destination": "/sys", "type": "none", "source": "/sys", "options": ["rbind", "nosuid", "noexec", "nodev", "ro"]})
+        }
     };
     let pts = match root {
         true => json!(["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),

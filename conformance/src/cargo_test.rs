@@ -11,7 +11,10 @@ use crate::{build, process};
 pub(crate) fn run(out: &mut impl Write, prebuilt: bool) -> Result<(Totals, Vec<String>)> {
     if prebuilt {
         let totals = Totals { skipped: 1, ..Totals::default() };
-        return Ok((totals, vec!["not run: cargo test --workspace: this proof uses finished binaries".to_owned()]));
+        return Ok((
+            totals,
+            vec!["not run: cargo test --workspace: this proof uses finished binaries".to_owned()],
+        ));
     }
     writeln!(out, "cargo test --workspace")?;
     let mut command = build::cargo("test")?;
@@ -23,7 +26,11 @@ pub(crate) fn run(out: &mut impl Write, prebuilt: bool) -> Result<(Totals, Vec<S
         writeln!(out, "{}\n{}", ended.out, ended.err)?;
         // Tests that did not compile, or a harness that crashed, print no count.
         totals.failed = totals.failed.max(1);
-        let names = ended.out.lines().filter(|line| line.starts_with("---- ")).map(|line| line.trim_matches(['-', ' ']));
+        let names = ended
+            .out
+            .lines()
+            .filter(|line| line.starts_with("---- "))
+            .map(|line| line.trim_matches(['-', ' ']));
         notes.push(format!("failed: cargo test --workspace: {}", names.collect::<Vec<_>>().join(", ")));
     }
     if totals.skipped > 0 {
@@ -38,7 +45,8 @@ fn count(text: &str) -> Totals {
     let mut totals = Totals::default();
     for line in text.lines().filter_map(|line| line.strip_prefix("test result: ")) {
         let number = |word: &str| -> usize {
-            let part = line.split([';', '.']).find(|part| part.trim_end().ends_with(word)).unwrap_or_default();
+            let part =
+                line.split([';', '.']).find(|part| part.trim_end().ends_with(word)).unwrap_or_default();
             part.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0)
         };
         totals.add(Totals { passed: number("passed"), failed: number("failed"), skipped: number("ignored") });

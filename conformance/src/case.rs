@@ -127,7 +127,9 @@ impl Ctx {
     pub(crate) fn detached(&self, bundle: &Bundle, name: &str) -> Result<String> {
         let id = self.id(name);
         self.rt(&["run", "--detach", "--bundle", bundle.path()?, &id])?.success()?;
-        process::until("the container's program has started", BOUND, || Ok(bundle.root().join("ready").exists()))?;
+        process::until("the container's program has started", BOUND, || {
+            Ok(bundle.root().join("ready").exists())
+        })?;
         Ok(id)
     }
 

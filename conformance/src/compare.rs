@@ -37,7 +37,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             Err(error) => writeln!(std::io::stderr(), "{}: cannot run here: {error:#}", subject.name)?,
         }
     }
-    let wanted = |case: &&Case| args.filter.is_empty() || args.filter.iter().any(|f| case.name.contains(f.as_str()));
+    let wanted =
+        |case: &&Case| args.filter.is_empty() || args.filter.iter().any(|f| case.name.contains(f.as_str()));
     let chosen: Vec<&'static Case> = cases::ALL.iter().copied().flatten().filter(wanted).collect();
     let place = Place { binaries: &binaries, work: work.path(), workers: crate::workers() };
     let rows = suite::run(place, &chosen, &subjects)?;

@@ -32,7 +32,8 @@ CMD ["probe", "cat", "words.txt", ",", "cat", "hull", ",", "cat", "skin", ",", "
 "#;
 
 const WORDS: &str = "a coracle that one person can carry:\n";
-const EXPECTED: &str = "a coracle that one person can carry:\nwoven willow\ntarred cloth\nbuilt by one person\n";
+const EXPECTED: &str =
+    "a coracle that one person can carry:\nwoven willow\ntarred cloth\nbuilt by one person\n";
 
 /// Builds, runs, says what was done and where.
 pub(crate) fn demo() -> Result<ExitCode> {
@@ -54,8 +55,13 @@ pub(crate) fn demo() -> Result<ExitCode> {
     out.flush()?;
 
     let place = Place { binaries: &binaries, store: &work.path().join("store") };
-    say(&mut out, &place, &["build", "--network", "none", "-t", "coracle_demo:1.0", &context.to_string_lossy()])?;
-    let status = place.builder(&["build", "--network", "none", "-t", "coracle_demo:1.0"]).arg(&context).status()?;
+    say(
+        &mut out,
+        &place,
+        &["build", "--network", "none", "-t", "coracle_demo:1.0", &context.to_string_lossy()],
+    )?;
+    let status =
+        place.builder(&["build", "--network", "none", "-t", "coracle_demo:1.0"]).arg(&context).status()?;
     ensure!(status.success(), "the build ended with {status}");
     let words = ["run", "--rm", "--network", "none", "coracle_demo:1.0"];
     say(&mut out, &place, &words)?;
@@ -74,7 +80,10 @@ struct Place<'a> {
 impl Place<'_> {
     fn builder(&self, words: &[&str]) -> Command {
         let mut command = Command::new(self.binaries.join("builder"));
-        command.env("CORACLE_STORE", self.store).env("CORACLE_RUNTIME", self.binaries.join("runtime")).args(words);
+        command
+            .env("CORACLE_STORE", self.store)
+            .env("CORACLE_RUNTIME", self.binaries.join("runtime"))
+            .args(words);
         command
     }
 }
@@ -87,12 +96,19 @@ fn say(out: &mut impl Write, place: &Place<'_>, words: &[&str]) -> Result<()> {
 /// The second half, where the host can: a server in a network namespace of its own, asked through a published port.
 fn finish(out: &mut impl Write, host: &Host, place: &Place<'_>) -> Result<()> {
     let helper = ["pasta", "slirp4netns"].into_iter().any(|name| process::find(name).is_some());
-    if let Some(reason) = host.lacks(Need::Tun).or((!helper).then(|| "neither pasta nor slirp4netns is installed".to_owned())) {
+    if let Some(reason) =
+        host.lacks(Need::Tun).or((!helper).then(|| "neither pasta nor slirp4netns is installed".to_owned()))
+    {
         writeln!(out, "\nnot shown: a published port: {reason}")?;
     } else {
         publish(out, place)?;
     }
-    writeln!(out, "\ndone: built and run by {} over {}", place.binaries.join("builder").display(), place.binaries.join("runtime").display())?;
+    writeln!(
+        out,
+        "\ndone: built and run by {} over {}",
+        place.binaries.join("builder").display(),
+        place.binaries.join("runtime").display()
+    )?;
     writeln!(out, "the image and its store were in {}; they are removed now", place.store.display())?;
     Ok(())
 }
@@ -100,7 +116,8 @@ fn finish(out: &mut impl Write, host: &Host, place: &Place<'_>) -> Result<()> {
 fn publish(out: &mut impl Write, place: &Place<'_>) -> Result<()> {
     let port = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
     let publish = format!("127.0.0.1:{port}:8080");
-    let words = ["run", "--rm", "-p", &publish, "coracle_demo:1.0", "probe", "serve", "0.0.0.0:8080", "it floats\n"];
+    let words =
+        ["run", "--rm", "-p", &publish, "coracle_demo:1.0", "probe", "serve", "0.0.0.0:8080", "it floats\n"];
     say(out, place, &words)?;
     let running = process::start(&mut place.builder(&words), Stdio::null())?;
     let mut probe = Command::new(place.binaries.join("probe"));

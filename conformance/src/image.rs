@@ -14,7 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Writes the archive `to`: one gzip layer, `layer` (an uncompressed tar), under the name `reference`.
 pub(crate) fn write(to: &Path, layer: &Path, config: &Value, reference: &str) -> Result<()> {
-    let aside = tempfile::Builder::new().prefix(".layout.").tempdir_in(to.parent().context("a folder for the archive")?)?;
+    let aside = tempfile::Builder::new()
+        .prefix(".layout.")
+        .tempdir_in(to.parent().context("a folder for the archive")?)?;
     let blobs = aside.path().join("blobs/sha256");
     std::fs::create_dir_all(&blobs)?;
     let packed = aside.path().join("layer.gz");
@@ -32,9 +34,13 @@ pub(crate) fn write(to: &Path, layer: &Path, config: &Value, reference: &str) ->
     });
     let mut descriptor = keep_json(&blobs, &manifest, "application/vnd.oci.image.manifest.v1+json")?;
     crate::bundle::put(&mut descriptor, "/platform", json!({"architecture": architecture(), "os": "linux"}));
-    crate::bundle::put(&mut descriptor, "/annotations", json!({
-        "org.opencontainers.image.ref.name": reference, "io.containerd.image.name": reference,
-    }));
+    crate::bundle::put(
+        &mut descriptor,
+        "/annotations",
+        json!({
+            "org.opencontainers.image.ref.name": reference, "io.containerd.image.name": reference,
+        }),
+    );
     let index = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [descriptor]});
     std::fs::write(aside.path().join("index.json"), index.to_string())?;
     std::fs::write(aside.path().join("oci-layout"), "{\"imageLayoutVersion\":\"1.0.0\"}")?;
@@ -44,7 +50,9 @@ pub(crate) fn write(to: &Path, layer: &Path, config: &Value, reference: &str) ->
 
 /// An image of the probe alone: `/probe`, and `/hello` that prints `text`.
 pub(crate) fn of_probe(to: &Path, probe: &Path, config: &Value, reference: &str) -> Result<()> {
-    let aside = tempfile::Builder::new().prefix(".root.").tempdir_in(to.parent().context("a folder for the archive")?)?;
+    let aside = tempfile::Builder::new()
+        .prefix(".root.")
+        .tempdir_in(to.parent().context("a folder for the archive")?)?;
     let root = aside.path().join("root");
     std::fs::create_dir_all(root.join("etc"))?;
     std::fs::copy(probe, root.join("probe"))?;
@@ -52,7 +60,10 @@ pub(crate) fn of_probe(to: &Path, probe: &Path, config: &Value, reference: &str)
     std::fs::write(root.join("etc/passwd"), "root:x:0:0:root:/:/probe\nuser:x:1000:1000::/:/probe\n")?;
     std::fs::write(root.join("etc/group"), "root:x:0:\nuser:x:1000:\n")?;
     let layer = aside.path().join("layer.tar");
-    shell("tar -C \"$1\" --numeric-owner --owner=0 --group=0 --mtime=@0 --sort=name -cf \"$2\" .", &[&root, &layer])?;
+    shell(
+        "tar -C \"$1\" --numeric-owner --owner=0 --group=0 --mtime=@0 --sort=name -cf \"$2\" .",
+        &[&root, &layer],
+    )?;
     write(to, &layer, config, reference)
 }
 

@@ -64,11 +64,14 @@ pub(crate) fn differences(known: &Known, host: &crate::needs::Host, rows: &[&Row
         Some(Place::V1) => !host.pure_v2,
         Some(Place::V2) => host.pure_v2,
     };
-    let expected: BTreeMap<&str, &Fails> = known.fails.iter().filter(here).map(|f| (f.case.as_str(), f)).collect();
+    let expected: BTreeMap<&str, &Fails> =
+        known.fails.iter().filter(here).map(|f| (f.case.as_str(), f)).collect();
     let mut found = Vec::new();
     for row in rows {
         match (&row.outcome, expected.get(row.case)) {
-            (Outcome::Failed(reason), None) => found.push(format!("{} fails unexpectedly: {reason}", row.case)),
+            (Outcome::Failed(reason), None) => {
+                found.push(format!("{} fails unexpectedly: {reason}", row.case))
+            }
             (Outcome::Passed, Some(fails)) if !fails.sometimes => {
                 found.push(format!("{} passes, where the list says it fails: {}", row.case, fails.why));
             }
@@ -107,7 +110,11 @@ mod tests {
 
     #[test]
     fn every_list_can_be_read() {
-        for text in [include_str!("../known/runc.toml"), include_str!("../known/crun.toml"), include_str!("../known/youki.toml")] {
+        for text in [
+            include_str!("../known/runc.toml"),
+            include_str!("../known/crun.toml"),
+            include_str!("../known/youki.toml"),
+        ] {
             let known: Known = toml::from_str(text).unwrap();
             for fails in known.fails {
                 assert!(crate::find_case(&fails.case).is_some(), "no case {}", fails.case);

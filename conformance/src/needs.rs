@@ -17,8 +17,6 @@ pub(crate) enum Need {
     UserNamespaces,
     /// newuidmap and a range in /etc/subuid.
     SubordinateIds,
-    /// /sys/fs/cgroup is a cgroup2 file system.
-    PureV2,
     /// A v1 hierarchy with the named controller that this user may write to.
     V1(&'static str),
     /// The named v2 controller is available below the root of the tree (and the user is root).
@@ -27,8 +25,6 @@ pub(crate) enum Need {
     Program(&'static str),
     /// /dev/net/tun can be opened, which network helpers need.
     Tun,
-    /// CAP_SYS_RESOURCE and the like: a capability of this process, by number.
-    Capability(u8, &'static str),
 }
 
 /// What this host and this user have.
@@ -39,7 +35,6 @@ pub(crate) struct Host {
     user_namespaces: Result<(), String>,
     subordinate_ids: Result<(), String>,
     tun: Result<(), String>,
-    capabilities: u64,
 }
 
 impl Host {
@@ -57,7 +52,6 @@ impl Host {
                 .open("/dev/net/tun")
                 .map(drop)
                 .map_err(|e| format!("/dev/net/tun cannot be opened: {e}")),
-            capabilities: effective_capabilities(),
         }
     }
 
@@ -68,7 +62,6 @@ impl Host {
             Need::OrdinaryUser => self.root.then(|| "is for an ordinary user; root runs it".to_owned()),
             Need::UserNamespaces => self.user_namespaces.clone().err(),
             Need::SubordinateIds => self.subordinate_ids.clone().err(),
-            Need::PureV2 => (!self.pure_v2).then(|| "needs a host with cgroup v2 alone".to_owned()),
             Need::V1(controller) => {
                 let dir = Path::new("/sys/fs/cgroup").join(controller);
                 let missing = self.pure_v2 || !self.root || !dir.join("cgroup.procs").exists();
@@ -81,15 +74,14 @@ impl Host {
             }
             Need::Program(name) => process::find(name).is_none().then(|| format!("{name} is not installed")),
             Need::Tun => self.tun.clone().err(),
-            Need::Capability(number, name) => {
-                (self.capabilities >> number & 1 == 0).then(|| format!("needs {name}, which this process lacks"))
-            }
         }
     }
 
     /// One line about the host, for the head of a report.
     pub(crate) fn describe(&self) -> String {
-        let kernel = nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default();
+        let kernel = nix::sys::utsname::uname()
+            .map(|u| u.release().to_string_lossy().into_owned())
+            .unwrap_or_default();
         let who = if self.root { "root".to_owned() } else { format!("uid {}", nix::unistd::geteuid()) };
         let cgroups = match (self.pure_v2, Path::new("/sys/fs/cgroup/unified").exists()) {
             (true, _) => "cgroup v2",
@@ -117,16 +109,13 @@ fn subordinate_ids() -> Result<(), String> {
     let user = nix::unistd::User::from_uid(uid).ok().flatten().map(|u| u.name).unwrap_or_default();
     for file in ["/etc/subuid", "/etc/subgid"] {
         let text = std::fs::read_to_string(file).unwrap_or_default();
-        let listed = text.lines().filter_map(|l| l.split(':').next()).any(|name| name == user || name == uid.to_string());
+        let listed = text
+            .lines()
+            .filter_map(|l| l.split(':').next())
+            .any(|name| name == user || name == uid.to_string());
         if !listed {
             return Err(format!("{file} has no range for {user}"));
         }
     }
     Ok(())
-}
-
-fn effective_capabilities() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let hex = status.lines().find_map(|l| l.strip_prefix("CapEff:")).unwrap_or("0");
-    u64::from_str_radix(hex.trim(), 16).unwrap_or(0)
 }

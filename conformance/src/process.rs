@@ -71,7 +71,13 @@ impl Ended {
 
     /// `what`, with the command and the end of what it wrote.
     pub(crate) fn unexpected(&self, what: &str) -> String {
-        format!("{what}; `{}` gave {}; stdout: {}; stderr: {}", self.line, self.code, tail(&self.out), tail(&self.err))
+        format!(
+            "{what}; `{}` gave {}; stdout: {}; stderr: {}",
+            self.line,
+            self.code,
+            tail(&self.out),
+            tail(&self.err)
+        )
     }
 }
 
@@ -130,7 +136,12 @@ impl Running {
             let ended = Ended { line: self.line.clone(), code: 137, out, err };
             bail!("{}", ended.unexpected(&format!("still running after {} s", bound.as_secs())));
         };
-        Ok(Ended { line: self.line.clone(), code, out: contents(&mut self.out)?, err: contents(&mut self.err)? })
+        Ok(Ended {
+            line: self.line.clone(),
+            code,
+            out: contents(&mut self.out)?,
+            err: contents(&mut self.err)?,
+        })
     }
 }
 
@@ -181,6 +192,16 @@ pub(crate) fn pause_briefly() {
     poll(nothing, PollTimeout::from(5_u8)).ok();
 }
 
+/// Starts `command` as one whose exit this process takes itself.
+pub(crate) fn spawn(command: &mut Command) -> Result<Child> {
+    // Held over the start: a program may have ended before its number is known.
+    let mut own = OWN.lock().map_err(|_| anyhow::anyhow!("the list of children is poisoned"))?;
+    let child =
+        command.spawn().with_context(|| format!("start `{}`", command.get_program().to_string_lossy()))?;
+    own.insert(child.id());
+    Ok(child)
+}
+
 /// Starts `command` with an empty standard input unless the caller set one, in a process group of its own.
 pub(crate) fn start(command: &mut Command, input: Stdio) -> Result<Running> {
     let line = std::iter::once(command.get_program()).chain(command.get_args()).map(OsStr::to_string_lossy);
@@ -191,16 +212,8 @@ pub(crate) fn start(command: &mut Command, input: Stdio) -> Result<Running> {
         let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
         std::fs::OpenOptions::new().append(true).open(path).context("open an output file")
     };
-    let mut own = OWN.lock().map_err(|_| anyhow::anyhow!("the list of children is poisoned"))?;
-    let child = command
-        .stdin(input)
-        .stdout(appending(&out)?)
-        .stderr(appending(&err)?)
-        .process_group(0)
-        .spawn()
-        .with_context(|| format!("start `{line}`"))?;
-    own.insert(child.id());
-    drop(own);
+    command.stdin(input).stdout(appending(&out)?).stderr(appending(&err)?).process_group(0);
+    let child = spawn(command)?;
     let pidfd = sys::pidfd_open(child.id())?;
     Ok(Running { line, child, pidfd, out, err })
 }

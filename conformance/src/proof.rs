@@ -36,7 +36,6 @@ pub(crate) fn proof(args: &Args) -> Result<ExitCode> {
     }
     let began = Instant::now();
     let mut out = std::io::stdout().lock();
-    let mut proof = Proof { totals: Totals::default(), notes: Vec::new() };
     let binaries = match &args.prebuilt {
         Some(dir) => {
             let dir = dir.canonicalize().with_context(|| format!("find {}", dir.display()))?;
@@ -51,13 +50,14 @@ pub(crate) fn proof(args: &Args) -> Result<ExitCode> {
     setup::prepare(&mut out)?;
     let host = Host::measure();
     writeln!(out, "{}", host.describe())?;
+    let mut proof = Proof { totals: Totals::default(), notes: Vec::new(), host, filter: args.filter.clone() };
     if args.filter.is_empty() {
         proof.add(cargo_test::run(&mut out, args.prebuilt.is_some())?);
     }
     let work = tempfile::Builder::new().prefix("conformance.").tempdir_in(crate::work_root())?;
     let place = Place { binaries: &binaries, work: work.path(), workers: crate::workers() };
-    proof.runtimes(&mut out, &host, place, &args.filter)?;
-    proof.chain(&mut out, &host, place, &args.filter)?;
+    proof.runtimes(&mut out, place)?;
+    proof.chain(&mut out, place)?;
     writeln!(out, "\nafter {} s:", began.elapsed().as_secs())?;
     for note in &proof.notes {
         writeln!(out, "{note}")?;
@@ -70,6 +70,8 @@ pub(crate) fn proof(args: &Args) -> Result<ExitCode> {
 struct Proof {
     totals: Totals,
     notes: Vec<String>,
+    host: Host,
+    filter: Vec<String>,
 }
 
 impl Proof {
@@ -86,7 +88,8 @@ impl Proof {
     }
 
     /// Every runtime case on ours, with the peers beside it: ours counts case by case, a peer as one comparison.
-    fn runtimes(&mut self, out: &mut impl Write, host: &Host, place: Place<'_>, filter: &[String]) -> Result<()> {
+    fn runtimes(&mut self, out: &mut impl Write, place: Place<'_>) -> Result<()> {
+        let host = &self.host.clone();
         let ours = Subject::find("ours", place.binaries, host)?;
         let mut subjects = vec![ours.clone()];
         for name in ["runc", "crun", "youki"] {
@@ -98,7 +101,7 @@ impl Proof {
                 }
             }
         }
-        let chosen = chosen(cases::ALL, filter);
+        let chosen = chosen(cases::ALL, &self.filter);
         let rows = suite::run(place, &chosen, &subjects)?;
         writeln!(out)?;
         report::table(out, &rows)?;
@@ -107,15 +110,18 @@ impl Proof {
         self.count(&mine)?;
         for subject in subjects.iter().skip(1) {
             let rows: Vec<&Row> = theirs.iter().filter(|row| row.subject == subject.name).collect();
-            self.judge(host, subject, &rows)?;
+            self.judge(subject, &rows)?;
         }
         Ok(())
     }
 
-    fn judge(&mut self, host: &Host, subject: &Subject, rows: &[&Row]) -> Result<()> {
+    fn judge(&mut self, subject: &Subject, rows: &[&Row]) -> Result<()> {
         let outcome = match known::list(subject)? {
-            None => Outcome::NotRun(format!("no list for this version: {}", subject.version.lines().next().unwrap_or_default())),
-            Some(list) => match known::differences(&list, host, rows) {
+            None => Outcome::NotRun(format!(
+                "no list for this version: {}",
+                subject.version.lines().next().unwrap_or_default()
+            )),
+            Some(list) => match known::differences(&list, &self.host, rows) {
                 differences if differences.is_empty() => Outcome::Passed,
                 differences => Outcome::Failed(differences.join("\n    ")),
             },
@@ -123,16 +129,18 @@ impl Proof {
         self.totals.count(&outcome);
         match outcome {
             Outcome::Passed => {}
-            Outcome::Failed(text) => self.notes.push(format!("failed: known/{}.toml:\n    {text}", subject.name)),
+            Outcome::Failed(text) => {
+                self.notes.push(format!("failed: known/{}.toml:\n    {text}", subject.name))
+            }
             Outcome::NotRun(text) => self.notes.push(format!("not run: known/{}.toml: {text}", subject.name)),
         }
         Ok(())
     }
 
     /// The tests that cross packages.
-    fn chain(&mut self, out: &mut impl Write, host: &Host, place: Place<'_>, filter: &[String]) -> Result<()> {
-        let ours = Subject::find("ours", place.binaries, host)?;
-        let rows = suite::run(place, &chosen(chain::ALL, filter), &[ours])?;
+    fn chain(&mut self, out: &mut impl Write, place: Place<'_>) -> Result<()> {
+        let ours = Subject::find("ours", place.binaries, &self.host)?;
+        let rows = suite::run(place, &chosen(chain::ALL, &self.filter), &[ours])?;
         writeln!(out)?;
         report::table(out, &rows)?;
         self.count(&rows)

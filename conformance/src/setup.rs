@@ -53,13 +53,21 @@ pub(crate) fn prepare(out: &mut impl Write) -> Result<()> {
 }
 
 fn missing() -> Vec<&'static str> {
-    PACKAGES.iter().filter(|(program, _)| process::find(program).is_none()).map(|(_, package)| *package).collect()
+    PACKAGES
+        .iter()
+        .filter(|(program, _)| process::find(program).is_none())
+        .map(|(_, package)| *package)
+        .collect()
 }
 
 fn explain(out: &mut impl Write) -> Result<()> {
     let missing = missing();
     if !missing.is_empty() {
-        writeln!(out, "set-up: an ordinary user installs nothing; as root: apt-get install {}", missing.join(" "))?;
+        writeln!(
+            out,
+            "set-up: an ordinary user installs nothing; as root: apt-get install {}",
+            missing.join(" ")
+        )?;
     }
     Ok(())
 }
@@ -72,7 +80,10 @@ fn install(out: &mut impl Write) -> Result<()> {
     writeln!(out, "set-up: installing {}", missing.join(" "))?;
     let apt = |args: &[&str]| {
         let mut command = Command::new("apt-get");
-        command.args(["-qq", "-y", "-o", "DPkg::Lock::Timeout=120"]).args(args).env("DEBIAN_FRONTEND", "noninteractive");
+        command
+            .args(["-qq", "-y", "-o", "DPkg::Lock::Timeout=120"])
+            .args(args)
+            .env("DEBIAN_FRONTEND", "noninteractive");
         process::run(&mut command, Duration::from_secs(600))
     };
     let updated = apt(&["update"])?;
@@ -112,7 +123,9 @@ fn users() -> Vec<String> {
             continue;
         }
         let mut command = Command::new("usermod");
-        if let Err(error) = process::run(command.args([flag, "100000-165535", USER]), Duration::from_secs(30)).and_then(process::Ended::success) {
+        if let Err(error) = process::run(command.args([flag, "100000-165535", USER]), Duration::from_secs(30))
+            .and_then(process::Ended::success)
+        {
             missing.push(format!("{file}: {error:#}"));
         }
     }

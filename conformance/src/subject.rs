@@ -47,7 +47,13 @@ impl Subject {
         let kind = kind(text, &version.out);
         let needs_wrapper = kind == Kind::Crun && host.root && Path::new("/sys/fs/cgroup/unified").is_dir();
         let wrapper = if needs_wrapper { without_unified() } else { Vec::new() };
-        Ok(Self { name: text.rsplit('/').next().unwrap_or(text).to_owned(), kind, path, version: version.out, wrapper })
+        Ok(Self {
+            name: text.rsplit('/').next().unwrap_or(text).to_owned(),
+            kind,
+            path,
+            version: version.out,
+            wrapper,
+        })
     }
 
     /// The runtime's command line so far: the caller adds arguments.

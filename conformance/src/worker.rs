@@ -113,7 +113,8 @@ pub(crate) fn kill_descendants(pid: u32) {
 
 fn mounts_below(dir: &Path) -> Vec<String> {
     let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let points = text.lines().filter_map(|line| line.split(' ').nth(4)).filter(|at| Path::new(at).starts_with(dir));
+    let points =
+        text.lines().filter_map(|line| line.split(' ').nth(4)).filter(|at| Path::new(at).starts_with(dir));
     let found: Vec<String> = points.map(str::to_owned).collect();
     for point in found.iter().rev() {
         let _gone = nix::mount::umount2(point.as_str(), nix::mount::MntFlags::MNT_DETACH);
@@ -141,7 +142,9 @@ fn cgroups_of(tag: &str) -> Vec<String> {
     }
     found.sort();
     for dir in found.iter().rev() {
-        let _gone = process::until("the cgroup is empty", Duration::from_secs(1), || Ok(std::fs::remove_dir(dir).is_ok()));
+        let _gone = process::until("the cgroup is empty", Duration::from_secs(1), || {
+            Ok(std::fs::remove_dir(dir).is_ok())
+        });
     }
     found.into_iter().map(|dir| format!("cgroup {}", dir.display())).collect()
 }

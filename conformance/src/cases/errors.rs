@@ -7,23 +7,60 @@ use crate::bundle::{put, remove};
 use crate::case::{Case, Ctx};
 
 pub(crate) const CASES: &[Case] = &[
-    Case { name: "errors/missing-program", source: "runc run; podman and Docker read the text", needs: &[], run: missing_program },
+    Case {
+        name: "errors/missing-program",
+        source: "runc run; podman and Docker read the text",
+        needs: &[],
+        run: missing_program,
+    },
     Case { name: "errors/missing-bundle", source: "runc run", needs: &[], run: missing_bundle },
     Case { name: "errors/missing-rootfs", source: "runc run", needs: &[], run: missing_rootfs },
     Case { name: "errors/not-json", source: "issue 2: bad input", needs: &[], run: not_json },
-    Case { name: "errors/wrong-types", source: "facts/security: malformed config", needs: &[], run: wrong_types },
-    Case { name: "errors/missing-fields", source: "runtime-spec config.md: REQUIRED", needs: &[], run: missing_fields },
-    Case { name: "errors/bad-values", source: "facts/security: malformed config", needs: &[], run: bad_values },
+    Case {
+        name: "errors/wrong-types",
+        source: "facts/security: malformed config",
+        needs: &[],
+        run: wrong_types,
+    },
+    Case {
+        name: "errors/missing-fields",
+        source: "runtime-spec config.md: REQUIRED",
+        needs: &[],
+        run: missing_fields,
+    },
+    Case {
+        name: "errors/bad-values",
+        source: "facts/security: malformed config",
+        needs: &[],
+        run: bad_values,
+    },
     Case { name: "errors/strict-ids", source: "facts/security: uid parsing", needs: &[], run: strict_ids },
-    Case { name: "errors/bad-container-ids", source: "runc: ids match [\\w+-\\.]", needs: &[], run: bad_container_ids },
-    Case { name: "errors/unknown-container", source: "runc: container does not exist", needs: &[], run: unknown_container },
-    Case { name: "errors/unknown-verb-and-flag", source: "runc's command line", needs: &[], run: unknown_verb },
+    Case {
+        name: "errors/bad-container-ids",
+        source: "runc: ids match [\\w+-\\.]",
+        needs: &[],
+        run: bad_container_ids,
+    },
+    Case {
+        name: "errors/unknown-container",
+        source: "runc: container does not exist",
+        needs: &[],
+        run: unknown_container,
+    },
+    Case {
+        name: "errors/unknown-verb-and-flag",
+        source: "runc's command line",
+        needs: &[],
+        run: unknown_verb,
+    },
 ];
 
 fn missing_program(ctx: &Ctx) -> Result<()> {
     let bundle = ctx.bundle(&["exit", "0"])?;
     bundle.set("/process/args", json!(["nosuch"]))?;
-    ctx.run(&bundle, &ctx.id("a"))?.failure()?.says("exec: \"nosuch\": executable file not found in $PATH")?;
+    ctx.run(&bundle, &ctx.id("a"))?
+        .failure()?
+        .says("exec: \"nosuch\": executable file not found in $PATH")?;
     bundle.set("/process/args", json!(["/no/such"]))?;
     ctx.run(&bundle, &ctx.id("b"))?.failure()?.says("no such file or directory")?;
     bundle.set("/process/args", json!(["/tmp"]))?;
@@ -32,7 +69,8 @@ fn missing_program(ctx: &Ctx) -> Result<()> {
 }
 
 fn nothing_left(ctx: &Ctx) -> Result<()> {
-    let left: Vec<_> = std::fs::read_dir(ctx.state_root()).into_iter().flatten().flatten().map(|e| e.file_name()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(ctx.state_root()).into_iter().flatten().flatten().map(|e| e.file_name()).collect();
     ensure!(left.is_empty(), "state left behind: {left:?}");
     Ok(())
 }
@@ -76,21 +114,28 @@ fn refused(ctx: &Ctx, changes: &[(&str, Value, &str)]) -> Result<()> {
         }
         ensure!(!ended.err.contains("panic"), "{}", ended.unexpected("a panic"));
         let text = ended.err.to_lowercase();
-        ensure!(text.contains(&says.to_lowercase()), "{}", ended.unexpected(&format!("{pointer}: the error does not name {says:?}")));
+        ensure!(
+            text.contains(&says.to_lowercase()),
+            "{}",
+            ended.unexpected(&format!("{pointer}: the error does not name {says:?}"))
+        );
     }
     ensure!(accepted.is_empty(), "accepted: {}", accepted.join("; "));
     nothing_left(ctx)
 }
 
 fn wrong_types(ctx: &Ctx) -> Result<()> {
-    refused(ctx, &[
-        ("/process/args", json!("one string"), "args"),
-        ("/process/user/uid", json!("0"), "uid"),
-        ("/mounts", json!({}), "mounts"),
-        ("/linux/namespaces", json!("pid"), "namespaces"),
-        ("/root", json!("rootfs"), "root"),
-        ("/process/terminal", json!("no"), "terminal"),
-    ])
+    refused(
+        ctx,
+        &[
+            ("/process/args", json!("one string"), "args"),
+            ("/process/user/uid", json!("0"), "uid"),
+            ("/mounts", json!({}), "mounts"),
+            ("/linux/namespaces", json!("pid"), "namespaces"),
+            ("/root", json!("rootfs"), "root"),
+            ("/process/terminal", json!("no"), "terminal"),
+        ],
+    )
 }
 
 fn missing_fields(ctx: &Ctx) -> Result<()> {
@@ -108,30 +153,40 @@ fn missing_fields(ctx: &Ctx) -> Result<()> {
 }
 
 fn bad_values(ctx: &Ctx) -> Result<()> {
-    refused(ctx, &[
-        ("/process/cwd", json!("relative"), "cwd"),
-        ("/ociVersion", json!("not a version"), "version"),
-        ("/process/args", json!([]), "args"),
-        ("/process/args/0", json!("/pro\u{0}be"), ""),
-        ("/process/env", json!(["A=\u{0}"]), ""),
-        ("/linux/rootfsPropagation", json!("sideways"), "propagation"),
-        ("/process/rlimits", json!([
-            {"type": "RLIMIT_NOFILE", "soft": 1, "hard": 2}, {"type": "RLIMIT_NOFILE", "soft": 3, "hard": 4},
-        ]), "rlimit"),
-        ("/process/rlimits", json!([{"type": "RLIMIT_NOSUCH", "soft": 1, "hard": 2}]), "RLIMIT_NOSUCH"),
-        ("/linux/namespaces/0/type", json!("nosuch"), "nosuch"),
-    ])
+    refused(
+        ctx,
+        &[
+            ("/process/cwd", json!("relative"), "cwd"),
+            ("/ociVersion", json!("not a version"), "version"),
+            ("/process/args", json!([]), "args"),
+            ("/process/args/0", json!("/pro\u{0}be"), ""),
+            ("/process/env", json!(["A=\u{0}"]), ""),
+            ("/linux/rootfsPropagation", json!("sideways"), "propagation"),
+            (
+                "/process/rlimits",
+                json!([
+                    {"type": "RLIMIT_NOFILE", "soft": 1, "hard": 2}, {"type": "RLIMIT_NOFILE", "soft": 3, "hard": 4},
+                ]),
+                "rlimit",
+            ),
+            ("/process/rlimits", json!([{"type": "RLIMIT_NOSUCH", "soft": 1, "hard": 2}]), "RLIMIT_NOSUCH"),
+            ("/linux/namespaces/0/type", json!("nosuch"), "nosuch"),
+        ],
+    )
 }
 
 fn strict_ids(ctx: &Ctx) -> Result<()> {
-    refused(ctx, &[
-        ("/process/user/uid", json!(4_294_967_296_u64), ""),
-        ("/process/user/uid", json!(4_294_967_295_u64), ""),
-        ("/process/user/uid", json!(-1), ""),
-        ("/process/user/gid", json!(4_294_967_296_u64), ""),
-        ("/process/user/additionalGids", json!([4_294_967_296_u64]), ""),
-        ("/process/user/uid", json!(0.5), ""),
-    ])
+    refused(
+        ctx,
+        &[
+            ("/process/user/uid", json!(4_294_967_296_u64), ""),
+            ("/process/user/uid", json!(4_294_967_295_u64), ""),
+            ("/process/user/uid", json!(-1), ""),
+            ("/process/user/gid", json!(4_294_967_296_u64), ""),
+            ("/process/user/additionalGids", json!([4_294_967_296_u64]), ""),
+            ("/process/user/uid", json!(0.5), ""),
+        ],
+    )
 }
 
 fn bad_container_ids(ctx: &Ctx) -> Result<()> {
@@ -147,7 +202,13 @@ fn bad_container_ids(ctx: &Ctx) -> Result<()> {
 
 fn unknown_container(ctx: &Ctx) -> Result<()> {
     let id = ctx.id("nobody");
-    for args in [&["state", &id][..], &["start", &id], &["kill", &id, "TERM"], &["exec", &id, "/probe"], &["delete", &id]] {
+    for args in [
+        &["state", &id][..],
+        &["start", &id],
+        &["kill", &id, "TERM"],
+        &["exec", &id, "/probe"],
+        &["delete", &id],
+    ] {
         ctx.rt(args)?.failure()?.says("does not exist")?;
     }
     Ok(())

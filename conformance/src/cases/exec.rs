@@ -10,7 +10,12 @@ use crate::process::Ended;
 pub(crate) const CASES: &[Case] = &[
     Case { name: "exec/output-and-exit-code", source: "runc exec", needs: &[], run: output_and_code },
     Case { name: "exec/shares-the-namespaces", source: "runc exec", needs: &[], run: shares_namespaces },
-    Case { name: "exec/cwd-env-user", source: "runc exec --cwd --env --user", needs: &[Need::Root], run: cwd_env_user },
+    Case {
+        name: "exec/cwd-env-user",
+        source: "runc exec --cwd --env --user",
+        needs: &[Need::Root],
+        run: cwd_env_user,
+    },
     Case { name: "exec/process-file", source: "runc exec --process", needs: &[], run: process_file },
     Case {
         name: "exec/capabilities-of-the-container",
@@ -18,11 +23,31 @@ pub(crate) const CASES: &[Case] = &[
         needs: &[],
         run: capabilities,
     },
-    Case { name: "exec/only-stdio-is-open", source: "CVE-2016-9962, CVE-2024-21626", needs: &[], run: only_stdio },
-    Case { name: "exec/missing-program", source: "runc exec: 255; podman and Docker read the text", needs: &[], run: missing_program },
+    Case {
+        name: "exec/only-stdio-is-open",
+        source: "CVE-2016-9962, CVE-2024-21626",
+        needs: &[],
+        run: only_stdio,
+    },
+    Case {
+        name: "exec/missing-program",
+        source: "runc exec: 255; podman and Docker read the text",
+        needs: &[],
+        run: missing_program,
+    },
     Case { name: "exec/into-a-stopped-container", source: "runc exec", needs: &[], run: stopped },
-    Case { name: "exec/into-a-created-container", source: "runc exec: works; facts/runtime-compat", needs: &[], run: created },
-    Case { name: "exec/detached-with-pid-file", source: "runc exec --detach --pid-file", needs: &[], run: detached },
+    Case {
+        name: "exec/into-a-created-container",
+        source: "runc exec: works; facts/runtime-compat",
+        needs: &[],
+        run: created,
+    },
+    Case {
+        name: "exec/detached-with-pid-file",
+        source: "runc exec --detach --pid-file",
+        needs: &[],
+        run: detached,
+    },
     Case { name: "exec/stdin-is-passed", source: "runc exec", needs: &[], run: stdin },
     Case {
         name: "exec/additional-gids",
@@ -67,7 +92,12 @@ fn shares_namespaces(ctx: &Ctx) -> Result<()> {
     let pid = ctx.pid(&id)?;
     for name in ["pid", "net", "ipc", "uts", "mnt"] {
         let of_init = std::fs::read_link(format!("/proc/{pid}/ns/{name}"))?;
-        ensure!(seen["namespaces"][name] == json!(of_init), "{name}: {} instead of {}", seen["namespaces"][name], of_init.display());
+        ensure!(
+            seen["namespaces"][name] == json!(of_init),
+            "{name}: {} instead of {}",
+            seen["namespaces"][name],
+            of_init.display()
+        );
     }
     Ok(())
 }
@@ -77,8 +107,17 @@ fn cwd_env_user(ctx: &Ctx) -> Result<()> {
     let flags = ["--cwd", "/tmp", "--env", "A=one", "--env", "B=two words", "--user", "1000:1001"];
     let seen = show(exec(ctx, &id, &flags, &["probe", "show"])?)?;
     ensure!(seen["cwd"] == "/tmp", "cwd: {}", seen["cwd"]);
-    ensure!(seen["env"]["A"] == "one" && seen["env"]["B"] == "two words" && seen["env"]["PATH"] == "/bin", "env: {}", seen["env"]);
-    ensure!(seen["uid"] == json!([1000, 1000]) && seen["gid"] == json!([1001, 1001]), "{} {}", seen["uid"], seen["gid"]);
+    ensure!(
+        seen["env"]["A"] == "one" && seen["env"]["B"] == "two words" && seen["env"]["PATH"] == "/bin",
+        "env: {}",
+        seen["env"]
+    );
+    ensure!(
+        seen["uid"] == json!([1000, 1000]) && seen["gid"] == json!([1001, 1001]),
+        "{} {}",
+        seen["uid"],
+        seen["gid"]
+    );
     Ok(())
 }
 
@@ -102,7 +141,9 @@ fn capabilities(ctx: &Ctx) -> Result<()> {
     let id = ctx.waiting("c")?;
     let seen = show(exec(ctx, &id, &[], &["/probe", "show"])?)?;
     let (all, none) = ("0000000020000420", "0000000000000000");
-    for (set, expected) in [("CapBnd", all), ("CapEff", all), ("CapPrm", all), ("CapInh", none), ("CapAmb", none)] {
+    for (set, expected) in
+        [("CapBnd", all), ("CapEff", all), ("CapPrm", all), ("CapInh", none), ("CapAmb", none)]
+    {
         ensure!(seen["status"][set] == expected, "{set}: {} instead of {expected}", seen["status"][set]);
     }
     ensure!(seen["status"]["NoNewPrivs"] == "1", "NoNewPrivs: {}", seen["status"]["NoNewPrivs"]);
@@ -119,7 +160,9 @@ fn only_stdio(ctx: &Ctx) -> Result<()> {
 
 fn missing_program(ctx: &Ctx) -> Result<()> {
     let id = ctx.waiting("c")?;
-    exec(ctx, &id, &[], &["nosuch"])?.code(255)?.says("exec: \"nosuch\": executable file not found in $PATH")?;
+    exec(ctx, &id, &[], &["nosuch"])?
+        .code(255)?
+        .says("exec: \"nosuch\": executable file not found in $PATH")?;
     exec(ctx, &id, &[], &["/no/such"])?.code(255)?.says("no such file or directory")?;
     exec(ctx, &id, &[], &["/tmp"])?.code(255)?.says("permission denied")?;
     Ok(())
@@ -156,14 +199,19 @@ fn detached(ctx: &Ctx) -> Result<()> {
 
 fn stdin(ctx: &Ctx) -> Result<()> {
     let id = ctx.waiting("c")?;
-    let ended = crate::process::run_with_input(ctx.runtime().args(["exec", &id, "/probe", "stdin"]), "a line\n", BOUND)?;
+    let ended = crate::process::run_with_input(
+        ctx.runtime().args(["exec", &id, "/probe", "stdin"]),
+        "a line\n",
+        BOUND,
+    )?;
     ended.success()?.out("stdin: \"a line\\n\"\n")?;
     Ok(())
 }
 
 fn additional_gids(ctx: &Ctx) -> Result<()> {
     let id = ctx.waiting("c")?;
-    let seen = show(exec(ctx, &id, &["--additional-gids", "100", "--additional-gids", "65"], &["/probe", "show"])?)?;
+    let seen =
+        show(exec(ctx, &id, &["--additional-gids", "100", "--additional-gids", "65"], &["/probe", "show"])?)?;
     let mut groups = seen["groups"].as_array().cloned().unwrap_or_default();
     groups.sort_by_key(Value::as_u64);
     ensure!(groups == [json!(65), json!(100)], "groups: {groups:?}");

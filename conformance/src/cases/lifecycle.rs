@@ -80,7 +80,12 @@ pub(crate) const CASES: &[Case] = &[
         run: id_is_free_again,
     },
     Case { name: "lifecycle/kill-by-name-and-number", source: "runc kill", needs: &[], run: kill_names },
-    Case { name: "lifecycle/kill-of-a-stopped-container", source: "runc kill: container not running", needs: &[], run: kill_stopped },
+    Case {
+        name: "lifecycle/kill-of-a-stopped-container",
+        source: "runc kill: container not running",
+        needs: &[],
+        run: kill_stopped,
+    },
     Case { name: "lifecycle/list-shows-table-ids-and-json", source: "runc list", needs: &[], run: list },
     Case { name: "lifecycle/pid-file", source: "runc create --pid-file", needs: &[], run: pid_file },
 ];
@@ -96,7 +101,9 @@ fn run_gives_128_plus_signal(ctx: &Ctx) -> Result<()> {
     let bundle = ctx.bundle(&["write", "/ready", "", ",", "stop"])?;
     let id = ctx.id("c");
     let running = ctx.rt_start(&["run", "--bundle", bundle.path()?, &id])?;
-    crate::process::until("the program has started", crate::case::BOUND, || Ok(bundle.root().join("ready").exists()))?;
+    crate::process::until("the program has started", crate::case::BOUND, || {
+        Ok(bundle.root().join("ready").exists())
+    })?;
     ctx.rt(&["kill", &id, "KILL"])?.success()?;
     running.end(crate::case::BOUND)?.code(137)?;
     Ok(())
@@ -122,7 +129,9 @@ fn states_in_order(ctx: &Ctx) -> Result<()> {
     ensure!(ctx.state(&id)?["status"] == "created", "after create: {}", ctx.state(&id)?["status"]);
     ctx.rt(&["start", &id])?.success()?;
     ensure!(ctx.state(&id)?["status"] == "running", "after start: {}", ctx.state(&id)?["status"]);
-    crate::process::until("the program waits", crate::case::BOUND, || Ok(bundle.root().join("ready").exists()))?;
+    crate::process::until("the program waits", crate::case::BOUND, || {
+        Ok(bundle.root().join("ready").exists())
+    })?;
     ctx.rt(&["kill", &id, "KILL"])?.success()?;
     ctx.until_status(&id, "stopped")?;
     ctx.rt(&["delete", &id])?.success()?;
@@ -136,7 +145,11 @@ fn state_fields(ctx: &Ctx) -> Result<()> {
     let id = ctx.id("c");
     ctx.rt(&["create", "--bundle", bundle.path()?, &id])?.success()?;
     let state = ctx.state(&id)?;
-    ensure!(state["ociVersion"].as_str().is_some_and(|v| v.starts_with("1.")), "ociVersion: {}", state["ociVersion"]);
+    ensure!(
+        state["ociVersion"].as_str().is_some_and(|v| v.starts_with("1.")),
+        "ociVersion: {}",
+        state["ociVersion"]
+    );
     ensure!(state["id"] == id.as_str(), "id: {}", state["id"]);
     ensure!(state["bundle"] == bundle.path()?, "bundle: {}", state["bundle"]);
     ensure!(state["annotations"]["org.example.key"] == "value", "annotations: {}", state["annotations"]);
@@ -202,12 +215,16 @@ fn id_is_free_again(ctx: &Ctx) -> Result<()> {
 }
 
 fn kill_names(ctx: &Ctx) -> Result<()> {
-    for (number, (signal, code)) in [("TERM", 0), ("SIGTERM", 0), ("15", 0), ("KILL", 137), ("9", 137)].into_iter().enumerate() {
+    for (number, (signal, code)) in
+        [("TERM", 0), ("SIGTERM", 0), ("15", 0), ("KILL", 137), ("9", 137)].into_iter().enumerate()
+    {
         let name = format!("c{number}");
         let bundle = Bundle::make(ctx, &name, &["write", "/ready", "", ",", "wait"])?;
         let id = ctx.id(&name);
         let running = ctx.rt_start(&["run", "--bundle", bundle.path()?, &id])?;
-        crate::process::until("the program waits", crate::case::BOUND, || Ok(bundle.root().join("ready").exists()))?;
+        crate::process::until("the program waits", crate::case::BOUND, || {
+            Ok(bundle.root().join("ready").exists())
+        })?;
         ctx.until_status(&id, "running")?;
         // `wait` blocks signals just after it has made the file: a signal that comes earlier is dropped by process 1.
         let mut running = Some(running);
@@ -244,7 +261,8 @@ fn list(ctx: &Ctx) -> Result<()> {
     ensure!(header == ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"], "header: {header:?}");
     ensure!(table.lines().any(|l| l.starts_with(&id) && l.contains("running")), "table: {table}");
     ctx.rt(&["list", "-q"])?.success()?.out(&format!("{id}\n"))?;
-    let json: serde_json::Value = serde_json::from_str(&ctx.rt(&["list", "--format", "json"])?.success()?.out)?;
+    let json: serde_json::Value =
+        serde_json::from_str(&ctx.rt(&["list", "--format", "json"])?.success()?.out)?;
     ensure!(json[0]["id"] == id.as_str() && json[0]["status"] == "running", "json: {json}");
     Ok(())
 }

@@ -2,13 +2,39 @@
 //!
 //! Invariant: a case asserts what a user or an engine can observe, through the runtime's command line and the probe alone.
 
+mod caps;
+mod cgroups;
+mod cli_runc;
+mod console;
 mod errors;
+mod escapes;
 mod exec;
+mod faults;
+mod hooks;
 mod lifecycle;
 mod mounts;
+mod namespaces;
 mod process;
+mod rootless;
+mod seccomp;
 
 use crate::case::Case;
 
 /// All tables, in the order of a container's life.
-pub(crate) const ALL: &[&[Case]] = &[lifecycle::CASES, process::CASES, mounts::CASES, exec::CASES, errors::CASES];
+pub(crate) const ALL: &[&[Case]] = &[
+    lifecycle::CASES,
+    process::CASES,
+    caps::CASES,
+    namespaces::CASES,
+    mounts::CASES,
+    cgroups::CASES,
+    seccomp::CASES,
+    hooks::CASES,
+    console::CASES,
+    exec::CASES,
+    errors::CASES,
+    cli_runc::CASES,
+    rootless::CASES,
+    escapes::CASES,
+    faults::CASES,
+];

@@ -9,21 +9,66 @@ use crate::case::{Case, Ctx};
 use crate::needs::Need;
 
 pub(crate) const CASES: &[Case] = &[
-    Case { name: "mounts/root-is-the-bundles", source: "runtime-spec config.md#root", needs: &[], run: root_is_ours },
-    Case { name: "mounts/readonly-root", source: "runtime-spec config.md#root: readonly", needs: &[], run: readonly_root },
-    Case { name: "mounts/bind-a-directory-and-a-file", source: "runtime-spec config.md#mounts", needs: &[], run: bind },
-    Case { name: "mounts/bind-options", source: "runtime-spec config.md#linux-mount-options", needs: &[], run: bind_options },
+    Case {
+        name: "mounts/root-is-the-bundles",
+        source: "runtime-spec config.md#root",
+        needs: &[],
+        run: root_is_ours,
+    },
+    Case {
+        name: "mounts/readonly-root",
+        source: "runtime-spec config.md#root: readonly",
+        needs: &[],
+        run: readonly_root,
+    },
+    Case {
+        name: "mounts/bind-a-directory-and-a-file",
+        source: "runtime-spec config.md#mounts",
+        needs: &[],
+        run: bind,
+    },
+    Case {
+        name: "mounts/bind-options",
+        source: "runtime-spec config.md#linux-mount-options",
+        needs: &[],
+        run: bind_options,
+    },
     Case {
         name: "mounts/a-tmpfs-inherits-the-mode-below",
         source: "runc: a tmpfs takes the mode of the directory it covers",
         needs: &[],
         run: tmpfs_mode,
     },
-    Case { name: "mounts/tmpcopyup", source: "runtime-spec config.md: tmpcopyup", needs: &[], run: tmpcopyup },
-    Case { name: "mounts/masked-paths", source: "runtime-spec config-linux.md#masked-paths", needs: &[], run: masked },
-    Case { name: "mounts/readonly-paths", source: "runtime-spec config-linux.md#readonly-paths", needs: &[], run: readonly_paths },
-    Case { name: "mounts/default-devices", source: "runtime-spec config-linux.md#default-devices", needs: &[], run: default_devices },
-    Case { name: "mounts/dev-links", source: "runtime-spec runtime-linux.md#dev-symbolic-links", needs: &[], run: dev_links },
+    Case {
+        name: "mounts/tmpcopyup",
+        source: "runtime-spec config.md: tmpcopyup",
+        needs: &[],
+        run: tmpcopyup,
+    },
+    Case {
+        name: "mounts/masked-paths",
+        source: "runtime-spec config-linux.md#masked-paths",
+        needs: &[],
+        run: masked,
+    },
+    Case {
+        name: "mounts/readonly-paths",
+        source: "runtime-spec config-linux.md#readonly-paths",
+        needs: &[],
+        run: readonly_paths,
+    },
+    Case {
+        name: "mounts/default-devices",
+        source: "runtime-spec config-linux.md#default-devices",
+        needs: &[],
+        run: default_devices,
+    },
+    Case {
+        name: "mounts/dev-links",
+        source: "runtime-spec runtime-linux.md#dev-symbolic-links",
+        needs: &[],
+        run: dev_links,
+    },
     Case {
         name: "mounts/nothing-of-the-host-is-visible",
         source: "runtime-spec: pivot_root; the old root is unmounted",
@@ -63,7 +108,8 @@ fn root_is_ours(ctx: &Ctx) -> Result<()> {
 }
 
 fn readonly_root(ctx: &Ctx) -> Result<()> {
-    let bundle = ctx.bundle(&["write", "/x", "1", ",", "write", "/tmp/x", "1", ",", "write", "/dev/shm/x", "1"])?;
+    let bundle =
+        ctx.bundle(&["write", "/x", "1", ",", "write", "/tmp/x", "1", ",", "write", "/dev/shm/x", "1"])?;
     bundle.set("/root/readonly", json!(true))?;
     let seen = ctx.output(&bundle)?;
     ensure!(seen == "write /x 1: EROFS\nwrite /tmp/x 1: EROFS\nwrite /dev/shm/x 1: ok\n", "{seen}");
@@ -74,8 +120,20 @@ fn bind(ctx: &Ctx) -> Result<()> {
     let source = ctx.path("source");
     std::fs::create_dir(&source)?;
     std::fs::write(source.join("file"), "inside\n")?;
-    let bundle = ctx.bundle(&["cat", "/a/new/dir/file", ",", "cat", "/etc/one", ",", "write", "/a/new/dir/made", "1"])?;
-    bundle.mount(json!({"destination": "/a/new/dir", "type": "bind", "source": source, "options": ["rbind"]}))?;
+    let bundle = ctx.bundle(&[
+        "cat",
+        "/a/new/dir/file",
+        ",",
+        "cat",
+        "/etc/one",
+        ",",
+        "write",
+        "/a/new/dir/made",
+        "1",
+    ])?;
+    bundle.mount(
+        json!({"destination": "/a/new/dir", "type": "bind", "source": source, "options": ["rbind"]}),
+    )?;
     bundle.mount(json!({"destination": "/etc/one", "type": "bind", "source": source.join("file"), "options": ["bind", "ro"]}))?;
     let seen = ctx.output(&bundle)?;
     ensure!(seen == "inside\ninside\nwrite /a/new/dir/made 1: ok\n", "{seen}");
@@ -92,7 +150,10 @@ fn bind_options(ctx: &Ctx) -> Result<()> {
     let seen = ctx.show(&bundle)?;
     let mount = find(&seen, "/a")?;
     for flag in ["ro", "nosuid", "nodev", "noexec"] {
-        ensure!(mount["flags"].as_array().is_some_and(|f| f.contains(&json!(flag))), "{flag} is missing: {mount}");
+        ensure!(
+            mount["flags"].as_array().is_some_and(|f| f.contains(&json!(flag))),
+            "{flag} is missing: {mount}"
+        );
     }
     Ok(())
 }
@@ -107,7 +168,9 @@ fn tmpfs_mode(ctx: &Ctx) -> Result<()> {
     let bundle = ctx.bundle(&["stat", "/covered"])?;
     std::fs::create_dir(bundle.root().join("covered"))?;
     std::fs::set_permissions(bundle.root().join("covered"), std::fs::Permissions::from_mode(0o1751))?;
-    bundle.mount(json!({"destination": "/covered", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid"]}))?;
+    bundle.mount(
+        json!({"destination": "/covered", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid"]}),
+    )?;
     let seen = ctx.output(&bundle)?;
     ensure!(seen.starts_with("stat /covered: dir 1751 "), "{seen}");
     Ok(())
@@ -117,7 +180,9 @@ fn tmpcopyup(ctx: &Ctx) -> Result<()> {
     let bundle = ctx.bundle(&["cat", "/full/file", ",", "write", "/full/new", "1"])?;
     std::fs::create_dir(bundle.root().join("full"))?;
     std::fs::write(bundle.root().join("full/file"), "copied\n")?;
-    bundle.mount(json!({"destination": "/full", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]}))?;
+    bundle.mount(
+        json!({"destination": "/full", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]}),
+    )?;
     let seen = ctx.output(&bundle)?;
     ensure!(seen == "copied\nwrite /full/new 1: ok\n", "{seen}");
     ensure!(!bundle.root().join("full/new").exists(), "the write reached the root file system");
@@ -125,7 +190,8 @@ fn tmpcopyup(ctx: &Ctx) -> Result<()> {
 }
 
 fn masked(ctx: &Ctx) -> Result<()> {
-    let words = ["cat", "/secret", ",", "list", "/hidden", ",", "write", "/hidden/x", "1", ",", "print", "end"];
+    let words =
+        ["cat", "/secret", ",", "list", "/hidden", ",", "write", "/hidden/x", "1", ",", "print", "end"];
     let bundle = ctx.bundle(&words)?;
     std::fs::create_dir(bundle.root().join("hidden"))?;
     std::fs::write(bundle.root().join("hidden/file"), "x")?;
@@ -146,7 +212,14 @@ fn readonly_paths(ctx: &Ctx) -> Result<()> {
 }
 
 fn default_devices(ctx: &Ctx) -> Result<()> {
-    let devices = [("null", "1:3"), ("zero", "1:5"), ("full", "1:7"), ("random", "1:8"), ("urandom", "1:9"), ("tty", "5:0")];
+    let devices = [
+        ("null", "1:3"),
+        ("zero", "1:5"),
+        ("full", "1:7"),
+        ("random", "1:8"),
+        ("urandom", "1:9"),
+        ("tty", "5:0"),
+    ];
     let paths: Vec<String> = devices.iter().map(|(name, _)| format!("/dev/{name}")).collect();
     let words: Vec<&str> = paths.iter().flat_map(|path| ["stat", path.as_str(), ","]).collect();
     let bundle = ctx.bundle(&[&words[..], &["open", "/dev/null", "w"]].concat())?;
@@ -160,8 +233,13 @@ fn default_devices(ctx: &Ctx) -> Result<()> {
 }
 
 fn dev_links(ctx: &Ctx) -> Result<()> {
-    let links = [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),
-        ("stderr", "/proc/self/fd/2"), ("ptmx", "pts/ptmx")];
+    let links = [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+        ("ptmx", "pts/ptmx"),
+    ];
     let paths: Vec<String> = links.iter().map(|(name, _)| format!("/dev/{name}")).collect();
     let words: Vec<&str> = paths.iter().flat_map(|path| ["readlink", path.as_str(), ","]).collect();
     let bundle = ctx.bundle(&[&words[..], &["open", "/dev/ptmx", "r"]].concat())?;
@@ -177,9 +255,10 @@ fn host_is_gone(ctx: &Ctx) -> Result<()> {
     let seen = ctx.show(&ctx.bundle(&["show"])?)?;
     let mounts = seen["mounts"].as_array().context("the probe lists mounts")?;
     let allowed = ["/", "/proc", "/dev", "/sys"];
-    let strange = mounts.iter().filter_map(|m| m["at"].as_str()).find(|at| {
-        !allowed.iter().any(|a| at == a || (*a != "/" && at.starts_with(&format!("{a}/"))))
-    });
+    let strange = mounts
+        .iter()
+        .filter_map(|m| m["at"].as_str())
+        .find(|at| !allowed.iter().any(|a| at == a || (*a != "/" && at.starts_with(&format!("{a}/")))));
     ensure!(strange.is_none(), "a mount of the host: {strange:?}");
     let roots = mounts.iter().filter(|m| m["at"] == "/").count();
     ensure!(roots == 1, "{roots} mounts on /");
@@ -188,7 +267,9 @@ fn host_is_gone(ctx: &Ctx) -> Result<()> {
 
 fn missing_source(ctx: &Ctx) -> Result<()> {
     let bundle = ctx.bundle(&["exit", "0"])?;
-    bundle.mount(json!({"destination": "/a", "type": "bind", "source": "/no/such/source", "options": ["bind"]}))?;
+    bundle.mount(
+        json!({"destination": "/a", "type": "bind", "source": "/no/such/source", "options": ["bind"]}),
+    )?;
     ctx.run(&bundle, &ctx.id("c"))?.failure()?.says("/no/such/source")?;
     Ok(())
 }
@@ -224,11 +305,15 @@ fn propagation(ctx: &Ctx) -> Result<()> {
     let source = ctx.path("source");
     std::fs::create_dir(&source)?;
     let bundle = ctx.bundle(&["show"])?;
-    bundle.mount(json!({"destination": "/a", "type": "bind", "source": source, "options": ["bind", "rprivate"]}))?;
+    bundle.mount(
+        json!({"destination": "/a", "type": "bind", "source": source, "options": ["bind", "rprivate"]}),
+    )?;
     let seen = ctx.show(&bundle)?;
     let fields = find(&seen, "/a")?["propagation"].clone();
     ensure!(fields == json!([]), "rprivate: {fields}");
-    bundle.mount(json!({"destination": "/b", "type": "bind", "source": source, "options": ["bind", "rshared"]}))?;
+    bundle.mount(
+        json!({"destination": "/b", "type": "bind", "source": source, "options": ["bind", "rshared"]}),
+    )?;
     let seen = ctx.show(&bundle)?;
     let fields = find(&seen, "/b")?["propagation"].to_string();
     ensure!(fields.contains("shared:"), "rshared: {fields}");

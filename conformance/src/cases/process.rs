@@ -7,20 +7,60 @@ use crate::case::{Case, Ctx};
 use crate::needs::Need;
 
 pub(crate) const CASES: &[Case] = &[
-    Case { name: "process/args-env-cwd", source: "runtime-spec config.md#process", needs: &[], run: args_env_cwd },
-    Case { name: "process/is-pid-1", source: "runtime-spec config-linux.md#namespaces", needs: &[], run: is_pid_1 },
-    Case { name: "process/uid-gid-groups", source: "runtime-spec config.md#user", needs: &[Need::Root], run: uid_gid_groups },
+    Case {
+        name: "process/args-env-cwd",
+        source: "runtime-spec config.md#process",
+        needs: &[],
+        run: args_env_cwd,
+    },
+    Case {
+        name: "process/is-pid-1",
+        source: "runtime-spec config-linux.md#namespaces",
+        needs: &[],
+        run: is_pid_1,
+    },
+    Case {
+        name: "process/uid-gid-groups",
+        source: "runtime-spec config.md#user",
+        needs: &[Need::Root],
+        run: uid_gid_groups,
+    },
     Case {
         name: "process/no-groups-of-the-caller",
         source: "facts: supplementary groups never leak in",
         needs: &[Need::Root],
         run: no_caller_groups,
     },
-    Case { name: "process/umask", source: "runtime-spec config.md#user: umask; runc: 0022 by default", needs: &[], run: umask },
-    Case { name: "process/rlimits", source: "runtime-spec config.md#posix-process: rlimits", needs: &[], run: rlimits },
-    Case { name: "process/capabilities", source: "runtime-spec config.md#linux-process", needs: &[], run: capabilities },
-    Case { name: "process/no-new-privileges", source: "runtime-spec config.md#linux-process", needs: &[], run: no_new_privileges },
-    Case { name: "process/oom-score", source: "runtime-spec config.md#linux-process", needs: &[], run: oom_score },
+    Case {
+        name: "process/umask",
+        source: "runtime-spec config.md#user: umask; runc: 0022 by default",
+        needs: &[],
+        run: umask,
+    },
+    Case {
+        name: "process/rlimits",
+        source: "runtime-spec config.md#posix-process: rlimits",
+        needs: &[],
+        run: rlimits,
+    },
+    Case {
+        name: "process/capabilities",
+        source: "runtime-spec config.md#linux-process",
+        needs: &[],
+        run: capabilities,
+    },
+    Case {
+        name: "process/no-new-privileges",
+        source: "runtime-spec config.md#linux-process",
+        needs: &[],
+        run: no_new_privileges,
+    },
+    Case {
+        name: "process/oom-score",
+        source: "runtime-spec config.md#linux-process",
+        needs: &[],
+        run: oom_score,
+    },
     Case { name: "process/hostname", source: "runtime-spec config.md#hostname", needs: &[], run: hostname },
     Case {
         name: "process/only-stdio-is-open",
@@ -67,7 +107,12 @@ fn uid_gid_groups(ctx: &Ctx) -> Result<()> {
     let bundle = ctx.bundle(&["show"])?;
     bundle.set("/process/user", json!({"uid": 1234, "gid": 567, "additionalGids": [8, 9, 100]}))?;
     let seen = ctx.show(&bundle)?;
-    ensure!(seen["uid"] == json!([1234, 1234]) && seen["gid"] == json!([567, 567]), "{} {}", seen["uid"], seen["gid"]);
+    ensure!(
+        seen["uid"] == json!([1234, 1234]) && seen["gid"] == json!([567, 567]),
+        "{} {}",
+        seen["uid"],
+        seen["gid"]
+    );
     ensure!(seen["groups"] == json!([8, 9, 100]), "groups: {}", seen["groups"]);
     Ok(())
 }
@@ -108,7 +153,13 @@ fn rlimits(ctx: &Ctx) -> Result<()> {
 fn capabilities(ctx: &Ctx) -> Result<()> {
     let seen = ctx.show(&ctx.bundle(&["show"])?)?;
     let all = "0000000020000420";
-    for (set, expected) in [("CapBnd", all), ("CapEff", all), ("CapPrm", all), ("CapInh", "0000000000000000"), ("CapAmb", "0000000000000000")] {
+    for (set, expected) in [
+        ("CapBnd", all),
+        ("CapEff", all),
+        ("CapPrm", all),
+        ("CapInh", "0000000000000000"),
+        ("CapAmb", "0000000000000000"),
+    ] {
         ensure!(seen["status"][set] == expected, "{set}: {} instead of {expected}", seen["status"][set]);
     }
     Ok(())
@@ -159,7 +210,10 @@ fn signals(ctx: &Ctx) -> Result<()> {
     let bundle = ctx.bundle(&["show"])?;
     let mut command = std::process::Command::new("sh");
     let inner = ctx.runtime();
-    command.args(["-c", "trap '' HUP PIPE USR1; exec \"$@\"", "sh"]).arg(inner.get_program()).args(inner.get_args());
+    command
+        .args(["-c", "trap '' HUP PIPE USR1; exec \"$@\"", "sh"])
+        .arg(inner.get_program())
+        .args(inner.get_args());
     command.args(["run", "--bundle", bundle.path()?, &ctx.id("c")]);
     let ended = crate::process::run(&mut command, crate::case::BOUND)?.success()?;
     let seen: serde_json::Value = serde_json::from_str(&ended.out)?;

@@ -9,10 +9,30 @@ use crate::case::{Case, Ctx};
 use crate::needs::Need;
 
 pub(crate) const CASES: &[Case] = &[
-    Case { name: "chain/config-error-names-the-place", source: "issue 2: JSON pointer, line and column", needs: &[], run: config },
-    Case { name: "chain/dockerfile-error-shows-the-place", source: "issue 2: a caret, the line, a suggestion", needs: &[], run: dockerfile },
-    Case { name: "chain/missing-base", source: "issue 2: a missing base", needs: &[Need::UserNamespaces], run: missing_base },
-    Case { name: "chain/unreachable-registry", source: "issue 2: an unreachable registry", needs: &[Need::UserNamespaces], run: unreachable },
+    Case {
+        name: "chain/config-error-names-the-place",
+        source: "issue 2: JSON pointer, line and column",
+        needs: &[],
+        run: config,
+    },
+    Case {
+        name: "chain/dockerfile-error-shows-the-place",
+        source: "issue 2: a caret, the line, a suggestion",
+        needs: &[],
+        run: dockerfile,
+    },
+    Case {
+        name: "chain/missing-base",
+        source: "issue 2: a missing base",
+        needs: &[Need::UserNamespaces],
+        run: missing_base,
+    },
+    Case {
+        name: "chain/unreachable-registry",
+        source: "issue 2: an unreachable registry",
+        needs: &[Need::UserNamespaces],
+        run: unreachable,
+    },
     Case {
         name: "chain/failing-run-shows-everything",
         source: "issue 2: its exit code, its whole output, nothing clipped",
@@ -63,14 +83,20 @@ fn failing_run(ctx: &Ctx) -> Result<()> {
     let context = place.context("context", &[("Dockerfile", good)])?;
     place.run(&["build", "-t", "good", &context])?.success()?;
     let images = place.run(&["images"])?.success()?.out;
-    let bad = format!("{good}RUN --network=none [\"/probe\", \"flood\", \"{BYTES}\", \",\", \"print\", \"the end\", \",\", \"exit\", \"23\"]\n");
+    let bad = format!(
+        "{good}RUN --network=none [\"/probe\", \"flood\", \"{BYTES}\", \",\", \"print\", \"the end\", \",\", \"exit\", \"23\"]\n"
+    );
     place.context("context", &[("Dockerfile", &bad)])?;
     let ended = place.run(&["build", "--progress", "plain", "-t", "bad", &context])?.failure()?;
     let output = format!("{}{}", ended.out, ended.err);
     let shown = output.lines().filter(|line| line.ends_with(&"x".repeat(99))).count();
     ensure!(shown >= BYTES / 100, "{shown} of {} lines are shown", BYTES / 100);
     ensure!(output.contains("the end"), "the last line is missing");
-    ensure!(ended.err.contains("23"), "the exit code is not named: {}", ended.err.lines().last().unwrap_or_default());
+    ensure!(
+        ended.err.contains("23"),
+        "the exit code is not named: {}",
+        ended.err.lines().last().unwrap_or_default()
+    );
     ensure!(place.run(&["images"])?.success()?.out == images, "the list of images changed");
     place.verify_blobs()
 }

@@ -36,11 +36,15 @@ impl Containerd {
         let address = dir.join("sock");
         let config = format!(
             "version = 2\nroot = \"{0}/root\"\nstate = \"{0}/state\"\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\n  address = \"{1}\"\n",
-            dir.display(), address.display()
+            dir.display(),
+            address.display()
         );
         std::fs::write(dir.join("config.toml"), config)?;
         // containerd finds shims on its PATH, and our shim finds the runtime beside itself.
-        let path = format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", ctx.binaries.display());
+        let path = format!(
+            "{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            ctx.binaries.display()
+        );
         let program = process::find("containerd").context("find containerd")?;
         let mut command = Command::new(program);
         command.arg("--config").arg(dir.join("config.toml")).env("PATH", &path).current_dir(&dir);

@@ -12,9 +12,9 @@ use anyhow::{Context, Result, ensure};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 
+use super::index;
 use super::place::{Place, answer, get};
 use super::registry::Registry;
-use super::index;
 use crate::case::{Case, Ctx, not_run};
 use crate::needs::Need;
 use crate::{assets, build};
@@ -37,7 +37,11 @@ fn flask(ctx: &Ctx) -> Result<()> {
     let place = Place::new(ctx, "home", &registry.url())?;
     let context = context(ctx, &place)?;
     let built = place.run(&["build", "--progress", "plain", "-t", "flask_app:1.0", &context])?.success()?;
-    ensure!(built.err.contains("python") || built.out.contains("python"), "no progress of the pull: {}", built.err);
+    ensure!(
+        built.err.contains("python") || built.out.contains("python"),
+        "no progress of the pull: {}",
+        built.err
+    );
     one(ctx, &place).context("run -p 5000:5000")?;
     two(ctx, &place).context("two containers at once")?;
     refusals(&place)?;
@@ -51,7 +55,8 @@ fn flask(ctx: &Ctx) -> Result<()> {
 fn ports_are_ours() -> Result<Flock<File>> {
     let path = PathBuf::from("/var/tmp/.coracle-flask-ports");
     let file = File::options().read(true).open(&path).or_else(|_| File::create(&path))?;
-    let lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).context("lock the ports")?;
+    let lock =
+        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).context("lock the ports")?;
     for port in 5000..5003 {
         if TcpListener::bind(("0.0.0.0", port)).is_err() {
             return Err(not_run(format!("port {port} of this host is in use")));
@@ -70,10 +75,18 @@ fn context(ctx: &Ctx, place: &Place) -> Result<String> {
     };
     let index = index::serve(ctx)?;
     let requirements = format!("--index-url http://{index}/simple/\n--trusted-host {}\nflask\n", index.ip());
-    let read = |name: &str| std::fs::read_to_string(example.join(name)).with_context(|| format!("read the example's {name}"));
+    let read = |name: &str| {
+        std::fs::read_to_string(example.join(name)).with_context(|| format!("read the example's {name}"))
+    };
     let (dockerfile, app) = (read("Dockerfile")?, read("app.py")?);
-    ensure!(dockerfile.contains("RUN pip install -r requirements.txt"), "the Dockerfile is not the one of the issue");
-    place.context("context", &[("Dockerfile", &dockerfile), ("app.py", &app), ("requirements.txt", &requirements)])
+    ensure!(
+        dockerfile.contains("RUN pip install -r requirements.txt"),
+        "the Dockerfile is not the one of the issue"
+    );
+    place.context(
+        "context",
+        &[("Dockerfile", &dockerfile), ("app.py", &app), ("requirements.txt", &requirements)],
+    )
 }
 
 fn one(ctx: &Ctx, place: &Place) -> Result<()> {
@@ -81,7 +94,10 @@ fn one(ctx: &Ctx, place: &Place) -> Result<()> {
     ensure!(answer(ctx, 5000, "/", &mut running)? == GREETING, "another greeting");
     let inside: serde_json::Value = serde_json::from_str(&answer(ctx, 5000, "/netns", &mut running)?)?;
     let host = std::fs::read_link("/proc/self/ns/net")?;
-    ensure!(inside["netns"] != host.to_string_lossy().as_ref(), "the container is in the host's network namespace");
+    ensure!(
+        inside["netns"] != host.to_string_lossy().as_ref(),
+        "the container is in the host's network namespace"
+    );
     running.signal(Signal::SIGINT)?;
     running.end(STOPPING).context("stop on Ctrl-C")?;
     ensure!(get(ctx, 5000, "/")?.is_none(), "port 5000 still answers");
@@ -107,6 +123,9 @@ fn two(ctx: &Ctx, place: &Place) -> Result<()> {
 }
 
 fn refusals(place: &Place) -> Result<()> {
-    place.run(&["run", "--rm", "--network", "host", "-p", "5000:5000", "flask_app:1.0"])?.failure()?.says("network")?;
+    place
+        .run(&["run", "--rm", "--network", "host", "-p", "5000:5000", "flask_app:1.0"])?
+        .failure()?
+        .says("network")?;
     Ok(())
 }

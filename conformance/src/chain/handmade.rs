@@ -14,7 +14,12 @@ use crate::needs::Need;
 use crate::process;
 
 pub(crate) const CASES: &[Case] = &[
-    Case { name: "chain/handmade-run", source: "issue 2: a container made by hand", needs: &[Need::UserNamespaces], run: run },
+    Case {
+        name: "chain/handmade-run",
+        source: "issue 2: a container made by hand",
+        needs: &[Need::UserNamespaces],
+        run,
+    },
     Case {
         name: "chain/handmade-verbs",
         source: "issue 2: create, start, state, exec, kill, delete, list",
@@ -45,7 +50,11 @@ fn bundle(ctx: &Ctx) -> Result<PathBuf> {
 fn edit(dir: &std::path::Path, changes: &[(&str, Value)]) -> Result<()> {
     let file = dir.join("config.json");
     let mut config: Value = serde_json::from_slice(&std::fs::read(&file)?)?;
-    ensure!(config["process"]["terminal"] == true, "spec without a terminal: {}", config["process"]["terminal"]);
+    ensure!(
+        config["process"]["terminal"] == true,
+        "spec without a terminal: {}",
+        config["process"]["terminal"]
+    );
     for (pointer, value) in changes {
         put(&mut config, pointer, value.clone());
     }
@@ -77,7 +86,9 @@ fn verbs(ctx: &Ctx) -> Result<()> {
     ensure!(ctx.state(&id)?["status"] == "created", "after create: {}", ctx.state(&id)?);
     ctx.rt(&["start", &id])?.success()?;
     ensure!(ctx.state(&id)?["status"] == "running", "after start: {}", ctx.state(&id)?);
-    ctx.rt(&["exec", &id, "sh", "-c", "echo inside; cat /proc/1/comm; exit 4"])?.code(4)?.out("inside\nsh\n")?;
+    ctx.rt(&["exec", &id, "sh", "-c", "echo inside; cat /proc/1/comm; exit 4"])?
+        .code(4)?
+        .out("inside\nsh\n")?;
     ensure!(ctx.rt(&["list"])?.success()?.out.contains(&id), "list does not show {id}");
     ctx.rt(&["exec", &id, "sh", "-c", "until [ -e /up ]; do ls / >/up; done"])?.success()?;
     process::until("TERM ends it", BOUND, || {

@@ -28,7 +28,8 @@ pub(crate) const CASES: &[Case] = &[
 pub(super) fn with_hello(ctx: &Ctx) -> Result<(Registry, Place)> {
     let registry = Registry::start(ctx)?;
     let archive = ctx.path("hello.tar");
-    let config = json!({"Cmd": ["/probe", "print", "Hello from a coracle!"], "Env": ["PATH=/"], "WorkingDir": "/"});
+    let config =
+        json!({"Cmd": ["/probe", "print", "Hello from a coracle!"], "Env": ["PATH=/"], "WorkingDir": "/"});
     image::of_probe(&archive, &ctx.binaries.join("probe"), &config, "docker.io/library/hello-world:latest")?;
     registry.publish(ctx, &archive, "library/hello-world:latest")?;
     let place = Place::new(ctx, "home", &registry.url())?;
@@ -39,12 +40,18 @@ fn hello_world(ctx: &Ctx) -> Result<()> {
     let (_registry, place) = with_hello(ctx)?;
     let images = place.run(&["images"])?.success()?.out;
     ensure!(!images.contains("hello-world"), "the image is there before it is pulled: {images}");
-    place.run(&["run", "--rm", "--network", "none", "hello-world"])?.success()?.out("Hello from a coracle!\n")?;
+    place
+        .run(&["run", "--rm", "--network", "none", "hello-world"])?
+        .success()?
+        .out("Hello from a coracle!\n")?;
     let images = place.run(&["images"])?.success()?.out;
     ensure!(images.contains("hello-world"), "the image is not listed: {images}");
     drop(_registry);
     // Now from the store alone.
-    place.run(&["run", "--rm", "--network", "none", "hello-world"])?.success()?.out("Hello from a coracle!\n")?;
+    place
+        .run(&["run", "--rm", "--network", "none", "hello-world"])?
+        .success()?
+        .out("Hello from a coracle!\n")?;
     place.verify_blobs()
 }
 
@@ -54,9 +61,29 @@ fn flags(ctx: &Ctx) -> Result<()> {
     std::fs::create_dir(&shared)?;
     std::fs::write(shared.join("file"), "shared\n")?;
     let volume = format!("{}:/mnt:ro", shared.display());
-    let words = ["run", "--rm", "--network", "none", "-e", "A=1", "-w", "/etc", "-v", &volume, "hello-world", "/probe", "show"];
+    let words = [
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "-e",
+        "A=1",
+        "-w",
+        "/etc",
+        "-v",
+        &volume,
+        "hello-world",
+        "/probe",
+        "show",
+    ];
     let seen: serde_json::Value = serde_json::from_str(&place.run(&words)?.success()?.out)?;
-    ensure!(seen["env"]["A"] == "1" && seen["cwd"] == "/etc" && seen["uid"] == json!([0, 0]), "{} {} {}", seen["env"], seen["cwd"], seen["uid"]);
+    ensure!(
+        seen["env"]["A"] == "1" && seen["cwd"] == "/etc" && seen["uid"] == json!([0, 0]),
+        "{} {} {}",
+        seen["env"],
+        seen["cwd"],
+        seen["uid"]
+    );
     let run = |flags: &[&str], words: &[&str]| {
         place.run(&[&["run", "--rm", "--network", "none"], flags, &["hello-world"], words].concat())
     };
@@ -69,7 +96,8 @@ fn flags(ctx: &Ctx) -> Result<()> {
     ensure!(hosts.contains("localhost"), "/etc/hosts: {hosts}");
     run(&["-u", "4294967296"], &["/probe", "show"])?.failure()?;
     if ctx.host.root || ctx.host.lacks(Need::SubordinateIds).is_none() {
-        let seen: serde_json::Value = serde_json::from_str(&run(&["-u", "user"], &["/probe", "show"])?.success()?.out)?;
+        let seen: serde_json::Value =
+            serde_json::from_str(&run(&["-u", "user"], &["/probe", "show"])?.success()?.out)?;
         ensure!(seen["uid"] == json!([1000, 1000]), "-u user: {}", seen["uid"]);
     }
     Ok(())

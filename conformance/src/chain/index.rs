@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::case::{Ctx, not_run};
 use crate::assets;
+use crate::case::{Ctx, not_run};
 
 /// Serves for the rest of this process; gives the address.
 pub(crate) fn serve(ctx: &Ctx) -> Result<SocketAddr> {
@@ -33,7 +33,9 @@ fn outside_address() -> Result<Ipv4Addr> {
     let reached = socket.connect((Ipv4Addr::new(198, 51, 100, 1), 9)).and_then(|()| socket.local_addr());
     match reached {
         Ok(SocketAddr::V4(address)) if !address.ip().is_loopback() => Ok(*address.ip()),
-        _ => Err(not_run("this host has no address but the loopback, so no container can reach the test's package index")),
+        _ => Err(not_run(
+            "this host has no address but the loopback, so no container can reach the test's package index",
+        )),
     }
 }
 
@@ -49,7 +51,11 @@ fn answer(mut stream: TcpStream, wheels: &Path) -> Result<()> {
     let path = request.split_whitespace().nth(1).context("a path in the request")?;
     match page(path, wheels)? {
         Some((kind, body)) => {
-            write!(stream, "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                body.len()
+            )?;
             stream.write_all(&body)?;
         }
         None => write!(stream, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?,
@@ -69,8 +75,12 @@ fn page(path: &str, wheels: &Path) -> Result<Option<(&'static str, Vec<u8>)>> {
         let page = format!("<!DOCTYPE html><html><body>\n{links}</body></html>\n");
         return Ok((!links.is_empty()).then(|| ("text/html", page.into_bytes())));
     }
-    let known = path.strip_prefix("/wheels/").and_then(|name| files(wheels).ok()?.into_iter().find(|file| file == name));
-    known.map(|file| Ok(("application/octet-stream", std::fs::read(PathBuf::from(wheels).join(file))?))).transpose()
+    let known = path
+        .strip_prefix("/wheels/")
+        .and_then(|name| files(wheels).ok()?.into_iter().find(|file| file == name));
+    known
+        .map(|file| Ok(("application/octet-stream", std::fs::read(PathBuf::from(wheels).join(file))?)))
+        .transpose()
 }
 
 fn files(wheels: &Path) -> Result<Vec<String>> {

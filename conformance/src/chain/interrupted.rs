@@ -52,7 +52,11 @@ fn in_a_step(ctx: &Ctx, signal: Signal) -> Result<()> {
     let context = place.context("context", &[("Dockerfile", text)])?;
     let mut running = place.start(&[&BUILD[..], &["never", &context]].concat())?;
     process::until("the step runs", Duration::from_secs(60), || {
-        ensure!(running.ends_within(Duration::ZERO)?.is_none(), "the build ended: {}", running.errors_so_far()?);
+        ensure!(
+            running.ends_within(Duration::ZERO)?.is_none(),
+            "the build ended: {}",
+            running.errors_so_far()?
+        );
         Ok(format!("{}{}", running.so_far()?, running.errors_so_far()?).lines().any(|l| l.ends_with("begun")))
     })?;
     running.signal(signal)?;
@@ -83,7 +87,10 @@ fn anywhere(ctx: &Ctx) -> Result<()> {
         place.verify_blobs().with_context(|| format!("after kill -9 at {milliseconds} ms"))?;
     }
     build(&place, &context)?.success()?;
-    place.run(&["run", "--rm", "--network", "none", "whole", "/probe", "stat", "/copy"])?.success()?.out("stat /copy: file 0644 0:0 3200000\n")?;
+    place
+        .run(&["run", "--rm", "--network", "none", "whole", "/probe", "stat", "/copy"])?
+        .success()?
+        .out("stat /copy: file 0644 0:0 3200000\n")?;
     place.verify_blobs()
 }
 
@@ -92,12 +99,21 @@ fn nothing_left(ctx: &Ctx, place: &Place) -> Result<()> {
     let of_ours = || -> Vec<String> {
         let store = place.store.to_string_lossy().into_owned();
         let dir = ctx.dir.to_string_lossy().into_owned();
-        worker::described_descendants().into_iter().filter(|p| !p.contains("registry")).filter(|p| p.contains(&store) || p.contains(&dir) || p.contains("probe") || p.contains("runtime")).collect()
+        worker::described_descendants()
+            .into_iter()
+            .filter(|p| !p.contains("registry"))
+            .filter(|p| {
+                p.contains(&store) || p.contains(&dir) || p.contains("probe") || p.contains("runtime")
+            })
+            .collect()
     };
     let ended = process::until("every process has ended", STOPPING, || Ok(of_ours().is_empty()));
     ensure!(ended.is_ok(), "processes are left: {}", of_ours().join(", "));
     let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
-    let left = mounts.lines().filter_map(|line| line.split(' ').nth(4)).find(|at| Path::new(at).starts_with(&ctx.dir));
+    let left = mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .find(|at| Path::new(at).starts_with(&ctx.dir));
     ensure!(left.is_none(), "a mount is left: {left:?}");
     Ok(())
 }

@@ -27,7 +27,8 @@ impl Place {
         let home = ctx.path(name);
         std::fs::create_dir(&home)?;
         let registries = home.join("registries.toml");
-        let text = format!("[[registry]]\nprefix = \"docker.io\"\nmirrors = [\"{mirror}\"]\ninsecure = true\n");
+        let text =
+            format!("[[registry]]\nprefix = \"docker.io\"\nmirrors = [\"{mirror}\"]\ninsecure = true\n");
         std::fs::write(&registries, text)?;
         Ok(Self { binaries: ctx.binaries.clone(), store: home.join("store"), home, registries })
     }
@@ -41,7 +42,15 @@ impl Place {
             .env("CORACLE_REGISTRIES", &self.registries)
             .env("CORACLE_RUNTIME", self.binaries.join("runtime"))
             .env("HOME", &self.home);
-        for proxy in ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "XDG_RUNTIME_DIR"] {
+        for proxy in [
+            "http_proxy",
+            "https_proxy",
+            "no_proxy",
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "NO_PROXY",
+            "XDG_RUNTIME_DIR",
+        ] {
             command.env_remove(proxy);
         }
         command
@@ -118,7 +127,8 @@ pub(crate) fn answer(ctx: &Ctx, port: u16, path: &str, running: &mut Running) ->
 /// One request; `None` where nobody answers.
 pub(crate) fn get(ctx: &Ctx, port: u16, path: &str) -> Result<Option<String>> {
     let mut command = Command::new(ctx.binaries.join("probe"));
-    let ended = process::run(command.args(["get", &format!("127.0.0.1:{port}"), path]), Duration::from_secs(60))?;
+    let ended =
+        process::run(command.args(["get", &format!("127.0.0.1:{port}"), path]), Duration::from_secs(60))?;
     let refused = ended.out.starts_with("get ") || ended.out.is_empty();
     Ok((!refused).then_some(ended.out))
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::place::Place;
+use crate::assets;
 use crate::case::Ctx;
 use crate::process::{self, Running};
-use crate::assets;
 
 /// A registry that runs until it is dropped.
 #[derive(Debug)]

@@ -24,3 +24,22 @@ pub(crate) fn pidfd_kill(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     let answer = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, 0, 0) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+/// Receives one descriptor over a socket, as `--console-socket` and the seccomp listener send it. Closed on exec.
+pub(crate) fn receive_descriptor(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+    let mut text = [0_u8; 4096];
+    let mut space = nix::cmsg_space!([i32; 4]);
+    let mut parts = [io::IoSliceMut::new(&mut text)];
+    let message =
+        recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(descriptors) = control
+            && let [raw] = descriptors.as_slice()
+        {
+            // SAFETY: the kernel has just installed this descriptor for this message and nobody else holds it.
+            return Ok(unsafe { OwnedFd::from_raw_fd(*raw) });
+        }
+    }
+    Err(io::Error::other("the message carries no single descriptor"))
+}

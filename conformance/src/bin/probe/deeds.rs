@@ -16,7 +16,7 @@ use crate::{net, show, sys};
 
 /// What `probe` without arguments prints.
 pub(crate) const LIST: &str = "\
-deeds: show | env | args | stdin | print TEXT | err TEXT | exit N | wait | stop | flood BYTES
+deeds: show | env | args | stdin | print TEXT | err TEXT | exit N | wait | stop | flood BYTES | hunt MILLISECONDS DEVICE INODE
        read F | cat F | write F TEXT | append F TEXT | copy A B | touch F | mkdir D | rmdir D | unlink F | list D | stat F | link T F
        readlink F | chmod MODE F | chown UID GID F | mknod F c|b MAJOR MINOR | open F r|w
        mount SRC DST TYPE FLAGS | umount D | unshare WHAT | sethostname NAME | setuid N | setgid N | kill PID SIGNAL
@@ -43,6 +43,9 @@ pub(crate) fn carry_out(words: &[String]) -> Outcome {
         ["stop"] => loop {
             nix::unistd::pause();
         },
+        ["hunt", milliseconds, device, inode] => {
+            hunt(number(milliseconds)?, (number(device)?, number(inode)?))
+        }
         ["flood", bytes] => flood(number(bytes)?),
         ["cat", path] => match std::fs::read(path) {
             Ok(bytes) => said(io::stdout().write_all(&bytes)),
@@ -104,15 +107,19 @@ fn files(words: &[&str]) -> Option<io::Result<()>> {
 fn kernel(words: &[&str]) -> Option<io::Result<()>> {
     Some(match words {
         ["mount", source, target, kind, flags] => mount((source, target), kind, flags),
-        ["umount", target] => nix::mount::umount2(*target, nix::mount::MntFlags::MNT_DETACH).map_err(Into::into),
+        ["umount", target] => {
+            nix::mount::umount2(*target, nix::mount::MntFlags::MNT_DETACH).map_err(Into::into)
+        }
         ["unshare", what] => unshare(what),
         ["sethostname", name] => nix::unistd::sethostname(name).map_err(Into::into),
-        ["setuid", id] => id.parse().map_err(io::Error::other).and_then(|id: u32| {
-            nix::unistd::setuid(id.into()).map_err(Into::into)
-        }),
-        ["setgid", id] => id.parse().map_err(io::Error::other).and_then(|id: u32| {
-            nix::unistd::setgid(id.into()).map_err(Into::into)
-        }),
+        ["setuid", id] => id
+            .parse()
+            .map_err(io::Error::other)
+            .and_then(|id: u32| nix::unistd::setuid(id.into()).map_err(Into::into)),
+        ["setgid", id] => id
+            .parse()
+            .map_err(io::Error::other)
+            .and_then(|id: u32| nix::unistd::setgid(id.into()).map_err(Into::into)),
         ["kill", pid, signal] => kill(pid, signal),
         ["socket", family] => socket(family),
         ["spawn", count] => count.parse().map_err(io::Error::other).and_then(spawn),
@@ -123,13 +130,45 @@ fn kernel(words: &[&str]) -> Option<io::Result<()>> {
 
 /// Waits for a signal that would end a program, says its name, and goes on. As process 1 nothing else would end it.
 fn wait() -> Outcome {
-    let set: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH]
-        .into_iter()
-        .collect();
+    let set: SigSet = [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGQUIT,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+        Signal::SIGWINCH,
+    ]
+    .into_iter()
+    .collect();
     set.thread_block().map_err(|e| e.to_string())?;
     print("waiting")?;
     let signal = set.wait().map_err(|e| e.to_string())?;
     print(&format!("got {signal}"))
+}
+
+/// Tries to open for writing the file `device:inode` through the executables of other processes, again and again.
+fn hunt(milliseconds: u64, wanted: (u64, u64)) -> Outcome {
+    let end = std::time::Instant::now() + std::time::Duration::from_millis(milliseconds);
+    while std::time::Instant::now() < end {
+        for name in
+            names("/proc").unwrap_or_default().iter().filter(|n| n.bytes().all(|b| b.is_ascii_digit()))
+        {
+            let Ok(file) = std::fs::File::open(format!("/proc/{name}/exe")) else { continue };
+            let Ok(meta) = file.metadata() else { continue };
+            if (meta.dev(), meta.ino()) != wanted {
+                continue;
+            }
+            let again = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+            let opened = std::fs::OpenOptions::new().write(true).open(&again);
+            // A busy executable refuses too: what the attack waits for is the moment when it is busy no longer.
+            let busy = opened.as_ref().is_err_and(|e| e.raw_os_error() == Some(libc::ETXTBSY));
+            if opened.is_ok() || busy {
+                return print(&format!("caught: the executable of process {name} can be written to"));
+            }
+        }
+    }
+    print("hunt: nothing")
 }
 
 fn flood(bytes: usize) -> Outcome {
@@ -252,7 +291,9 @@ fn pairs() -> String {
 fn report(words: &[&str], result: io::Result<()>) -> Outcome {
     let verdict = match result {
         Ok(()) => "ok".to_owned(),
-        Err(error) => error.raw_os_error().map_or_else(|| error.to_string(), |n| format!("{:?}", Errno::from_raw(n))),
+        Err(error) => {
+            error.raw_os_error().map_or_else(|| error.to_string(), |n| format!("{:?}", Errno::from_raw(n)))
+        }
     };
     print(&format!("{}: {verdict}", words.join(" ")))
 }

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    let _written = writeln!(std::io::stderr(), "usage: probe DEED [ARG...] [, DEED [ARG...]]...\n{}", deeds::LIST);
+    let _written =
+        writeln!(std::io::stderr(), "usage: probe DEED [ARG...] [, DEED [ARG...]]...\n{}", deeds::LIST);
     ExitCode::from(125)
 }

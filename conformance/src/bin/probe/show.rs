@@ -46,17 +46,30 @@ pub(crate) fn everything() -> Value {
 }
 
 fn environment() -> Value {
-    let pairs = std::env::vars_os().map(|(k, v)| {
-        (k.to_string_lossy().into_owned(), Value::from(v.to_string_lossy().into_owned()))
-    });
+    let pairs = std::env::vars_os()
+        .map(|(k, v)| (k.to_string_lossy().into_owned(), Value::from(v.to_string_lossy().into_owned())));
     Value::Object(pairs.collect::<Map<_, _>>())
 }
 
 /// The lines of /proc/self/status that a case may ask for.
 fn status() -> Value {
     const WANTED: [&str; 16] = [
-        "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters", "SigBlk", "SigIgn",
-        "Cpus_allowed_list", "Mems_allowed_list", "THP_enabled", "Threads", "NSpid", "Groups",
+        "CapInh",
+        "CapPrm",
+        "CapEff",
+        "CapBnd",
+        "CapAmb",
+        "NoNewPrivs",
+        "Seccomp",
+        "Seccomp_filters",
+        "SigBlk",
+        "SigIgn",
+        "Cpus_allowed_list",
+        "Mems_allowed_list",
+        "THP_enabled",
+        "Threads",
+        "NSpid",
+        "Groups",
     ];
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let found = text.lines().filter_map(|line| line.split_once(':')).filter(|(key, _)| WANTED.contains(key));

@@ -1,0 +1,141 @@
+//! Hooks: all six, in order, with the state on standard input; failing and hanging ones.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+
+use crate::case::{Case, Ctx};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "hooks/in-order-with-the-state",
+        source: "runtime-spec config.md#posix-platform-hooks",
+        needs: &[],
+        run: in_order,
+    },
+    Case {
+        name: "hooks/start-container-runs-inside",
+        source: "runtime-spec config.md#startcontainer-hooks",
+        needs: &[],
+        run: inside,
+    },
+    Case {
+        name: "hooks/environment-is-the-hooks-own",
+        source: "runtime-spec config.md: hook env",
+        needs: &[],
+        run: environment,
+    },
+    Case {
+        name: "hooks/a-failing-one-ends-the-start",
+        source: "runc: error running <hook> hook #N",
+        needs: &[],
+        run: failing,
+    },
+    Case {
+        name: "hooks/a-missing-program",
+        source: "facts/security: missing hook",
+        needs: &[],
+        run: missing,
+    },
+    Case {
+        name: "hooks/a-hanging-one-is-stopped",
+        source: "runtime-spec config.md: hook timeout",
+        needs: &[],
+        run: hanging,
+    },
+];
+
+/// A script on the host that appends its name and what the state says to a log.
+fn script(ctx: &Ctx, body: &str) -> Result<PathBuf> {
+    let path = ctx.path("hook.sh");
+    std::fs::write(&path, format!("#!/bin/sh\n{body}\n"))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+    Ok(path)
+}
+
+fn in_order(ctx: &Ctx) -> Result<()> {
+    let log = ctx.path("log");
+    let body = format!(
+        "state=$(cat); echo \"$1 $(echo \"$state\" | grep -o '\"status\":[ ]*\"[a-z]*\"' | tr -d ' ')\" >>{}",
+        log.display()
+    );
+    let hook = script(ctx, &body)?;
+    let bundle = ctx.bundle(&["exit", "0"])?;
+    let one = |name: &str| json!([{"path": hook, "args": ["hook", name], "env": ["PATH=/usr/bin:/bin"]}]);
+    bundle.set("/hooks", json!({
+        "prestart": one("prestart"), "createRuntime": one("createRuntime"), "createContainer": one("createContainer"),
+        "poststart": one("poststart"), "poststop": one("poststop"),
+    }))?;
+    let id = ctx.id("c");
+    ctx.rt(&["create", "--bundle", bundle.path()?, &id])?.success()?;
+    ctx.rt(&["start", &id])?.success()?;
+    ctx.until_status(&id, "stopped")?;
+    ctx.rt(&["delete", &id])?.success()?;
+    let seen = std::fs::read_to_string(&log)?;
+    let names: Vec<&str> = seen.lines().filter_map(|l| l.split(' ').next()).collect();
+    ensure!(names == ["prestart", "createRuntime", "createContainer", "poststart", "poststop"], "{seen}");
+    let status =
+        |name: &str| seen.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default().trim().to_owned();
+    ensure!(status("poststop ") == "\"status\":\"stopped\"", "poststop: {}", status("poststop "));
+    Ok(())
+}
+
+fn inside(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&["cat", "/tmp/hook"])?;
+    bundle.set("/hooks", json!({"startContainer": [{"path": "/probe", "args": ["probe", "write", "/tmp/hook", "from inside\n"]}]}))?;
+    let seen = ctx.output(&bundle)?;
+    ensure!(seen.ends_with("from inside\n"), "{seen}");
+    Ok(())
+}
+
+fn environment(ctx: &Ctx) -> Result<()> {
+    let log = ctx.path("env");
+    let hook = script(ctx, &format!("cat >/dev/null; /usr/bin/env >{}", log.display()))?;
+    let bundle = ctx.bundle(&["exit", "0"])?;
+    bundle.set("/hooks", json!({"createRuntime": [{"path": hook, "env": ["ONLY=this"]}]}))?;
+    ctx.run(&bundle, &ctx.id("c"))?.success()?;
+    let seen = std::fs::read_to_string(&log)?;
+    ensure!(seen.lines().any(|l| l == "ONLY=this"), "{seen}");
+    ensure!(!seen.contains("HOME="), "the caller's environment leaks in: {seen}");
+    Ok(())
+}
+
+fn failing(ctx: &Ctx) -> Result<()> {
+    let hook = script(ctx, "cat >/dev/null; echo a reason >&2; exit 3")?;
+    for (name, command) in [
+        ("prestart", "prestart hook #0"),
+        ("createRuntime", "createRuntime hook #0"),
+        ("createContainer", "createContainer hook #0"),
+    ] {
+        let bundle = crate::bundle::Bundle::make(ctx, name, &["print", "ran"])?;
+        bundle.set("/hooks", json!({name: [{"path": hook}]}))?;
+        let ended = ctx.run(&bundle, &ctx.id(name))?.failure()?.out("")?;
+        ended.says(&format!("error running {command}"))?;
+    }
+    Ok(())
+}
+
+fn missing(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&["print", "ran"])?;
+    bundle.set("/hooks", json!({"createRuntime": [{"path": "/no/such/hook"}]}))?;
+    ctx.run(&bundle, &ctx.id("c"))?.failure()?.out("")?.says("/no/such/hook")?;
+    Ok(())
+}
+
+fn hanging(ctx: &Ctx) -> Result<()> {
+    let hook = script(ctx, "cat >/dev/null; exec sleep 600")?;
+    let bundle = ctx.bundle(&["print", "ran"])?;
+    bundle.set(
+        "/hooks",
+        Value::Object(
+            [("createRuntime".to_owned(), json!([{"path": hook, "timeout": 1}]))].into_iter().collect(),
+        ),
+    )?;
+    let began = Instant::now();
+    ctx.run(&bundle, &ctx.id("c"))?.failure()?.out("")?;
+    ensure!(began.elapsed() < Duration::from_secs(10), "after {} s only", began.elapsed().as_secs());
+    Ok(())
+}

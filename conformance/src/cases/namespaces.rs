@@ -1,0 +1,272 @@
+//! Namespaces: made, joined, left alone; ids and sysctls in them.
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+
+use crate::bundle::{Bundle, push, put};
+use crate::case::{Case, Ctx};
+use crate::needs::Need;
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "namespaces/asked-for-ones-are-new",
+        source: "runtime-spec config-linux.md#namespaces",
+        needs: &[],
+        run: new_ones,
+    },
+    Case {
+        name: "namespaces/others-are-the-hosts",
+        source: "runtime-spec config-linux.md#namespaces",
+        needs: &[Need::Root],
+        run: others,
+    },
+    Case {
+        name: "namespaces/joined-by-path",
+        source: "runtime-spec config-linux.md: path",
+        needs: &[Need::Root],
+        run: joined,
+    },
+    Case {
+        name: "namespaces/loopback-is-up",
+        source: "runc: brings the loopback of a new network namespace up",
+        needs: &[],
+        run: loopback,
+    },
+    Case {
+        name: "namespaces/cgroup",
+        source: "runtime-spec config-linux.md#namespaces: cgroup",
+        needs: &[Need::Root],
+        run: cgroup,
+    },
+    Case {
+        name: "namespaces/user-with-a-range",
+        source: "runtime-spec config-linux.md#user-namespace-mappings",
+        needs: &[Need::Root],
+        run: user_range,
+    },
+    Case {
+        name: "namespaces/user-of-another-container",
+        source: "facts/runtime-compat: joining another container's user namespace",
+        needs: &[Need::Root],
+        run: user_joined,
+    },
+    Case {
+        name: "namespaces/time-offsets",
+        source: "runtime-spec config-linux.md#offset-for-time-namespace",
+        needs: &[Need::Root],
+        run: time,
+    },
+    Case {
+        name: "namespaces/sysctl",
+        source: "runtime-spec config-linux.md#sysctl",
+        needs: &[Need::Root],
+        run: sysctl,
+    },
+    Case {
+        name: "namespaces/a-sysctl-of-the-host-is-refused",
+        source: "runc: only sysctls of the container's own namespaces",
+        needs: &[Need::Root],
+        run: host_sysctl,
+    },
+    Case {
+        name: "namespaces/domainname",
+        source: "runtime-spec config.md#domainname",
+        needs: &[Need::Root],
+        run: domainname,
+    },
+    Case {
+        name: "namespaces/one-kind-twice-is-refused",
+        source: "runtime-spec config-linux.md#namespaces: duplicates are an error",
+        needs: &[],
+        run: duplicates,
+    },
+];
+
+const KINDS: [(&str, &str); 5] =
+    [("pid", "pid"), ("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("mount", "mnt")];
+
+fn of_host(name: &str) -> Result<Value> {
+    Ok(json!(std::fs::read_link(format!("/proc/self/ns/{name}"))?))
+}
+
+fn new_ones(ctx: &Ctx) -> Result<()> {
+    let seen = ctx.show(&ctx.bundle(&["show"])?)?;
+    for (_, name) in KINDS {
+        ensure!(seen["namespaces"][name] != of_host(name)?, "{name} is the host's");
+    }
+    Ok(())
+}
+
+fn others(ctx: &Ctx) -> Result<()> {
+    for (kind, name) in [("network", "net"), ("ipc", "ipc"), ("pid", "pid")] {
+        let bundle = Bundle::make(ctx, kind, &["show"])?;
+        bundle.edit(|config| without(config, kind))?;
+        let seen = ctx.show(&bundle)?;
+        ensure!(seen["namespaces"][name] == of_host(name)?, "{name} is not the host's");
+    }
+    Ok(())
+}
+
+fn without(config: &mut Value, kind: &str) {
+    if let Some(list) = config.pointer_mut("/linux/namespaces").and_then(Value::as_array_mut) {
+        list.retain(|ns| ns["type"] != kind);
+    }
+}
+
+fn joined(ctx: &Ctx) -> Result<()> {
+    let other = ctx.waiting("other")?;
+    let pid = ctx.pid(&other)?;
+    let bundle = ctx.bundle(&["show"])?;
+    bundle.edit(|config| {
+        for (kind, name) in [("network", "net"), ("ipc", "ipc"), ("pid", "pid"), ("uts", "uts")] {
+            without(config, kind);
+            push(
+                config,
+                "/linux/namespaces",
+                json!({"type": kind, "path": format!("/proc/{pid}/ns/{name}")}),
+            );
+        }
+        crate::bundle::remove(config, "/hostname");
+    })?;
+    let seen = ctx.show(&bundle)?;
+    for name in ["net", "ipc", "pid", "uts"] {
+        let theirs = json!(std::fs::read_link(format!("/proc/{pid}/ns/{name}"))?);
+        ensure!(
+            seen["namespaces"][name] == theirs,
+            "{name}: {} instead of {theirs}",
+            seen["namespaces"][name]
+        );
+    }
+    Ok(())
+}
+
+fn loopback(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&["spawn", "0", ",", "get", "127.0.0.1:9", "/"])?;
+    // Refused by the peer: with the loopback down it would be "network is unreachable".
+    let seen = ctx.output(&bundle)?;
+    ensure!(seen == "spawn 0: ok\nget 127.0.0.1:9 /: ECONNREFUSED\n", "{seen}");
+    Ok(())
+}
+
+fn cgroup(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&["show"])?;
+    bundle.edit(|config| push(config, "/linux/namespaces", json!({"type": "cgroup"})))?;
+    let seen = ctx.show(&bundle)?;
+    let lines: Vec<&str> =
+        seen["cgroup"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    ensure!(!lines.is_empty() && lines.iter().all(|line| line.ends_with(":/")), "cgroup: {lines:?}");
+    Ok(())
+}
+
+fn with_user_range(config: &mut Value) {
+    push(config, "/linux/namespaces", json!({"type": "user"}));
+    for key in ["/linux/uidMappings", "/linux/gidMappings"] {
+        put(
+            config,
+            key,
+            json!([{"containerID": 0, "hostID": 200_000, "size": 1000}, {"containerID": 2000, "hostID": 300_000, "size": 5}]),
+        );
+    }
+}
+
+fn user_range(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&["show"])?;
+    bundle.edit(|config| {
+        with_user_range(config);
+        put(config, "/process/user", json!({"uid": 7, "gid": 8, "additionalGids": [9]}));
+    })?;
+    let seen = ctx.show(&bundle)?;
+    ensure!(seen["uid_map"] == json!(["0 200000 1000", "2000 300000 5"]), "uid_map: {}", seen["uid_map"]);
+    ensure!(
+        seen["uid"] == json!([7, 7]) && seen["gid"] == json!([8, 8]) && seen["groups"] == json!([9]),
+        "{} {} {}",
+        seen["uid"],
+        seen["gid"],
+        seen["groups"]
+    );
+    ensure!(seen["namespaces"]["user"] != of_host("user")?, "the host's user namespace");
+    Ok(())
+}
+
+fn user_joined(ctx: &Ctx) -> Result<()> {
+    let first = Bundle::make(ctx, "first", &["write", "/tmp/x", "", ",", "wait"])?;
+    first.edit(with_user_range)?;
+    let id = ctx.id("first");
+    ctx.rt(&["create", "--bundle", first.path()?, &id])?.success()?;
+    let pid = ctx.pid(&id)?;
+    let bundle = ctx.bundle(&["show"])?;
+    bundle.edit(|config| {
+        push(config, "/linux/namespaces", json!({"type": "user", "path": format!("/proc/{pid}/ns/user")}))
+    })?;
+    let seen = ctx.show(&bundle)?;
+    ensure!(seen["uid_map"] == json!(["0 200000 1000", "2000 300000 5"]), "uid_map: {}", seen["uid_map"]);
+    Ok(())
+}
+
+fn time(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&["show"])?;
+    bundle.edit(|config| {
+        push(config, "/linux/namespaces", json!({"type": "time"}));
+        put(
+            config,
+            "/linux/timeOffsets",
+            json!({"monotonic": {"secs": 7881, "nanosecs": 2}, "boottime": {"secs": 1337, "nanosecs": 3}}),
+        );
+    })?;
+    let seen = ctx.show(&bundle)?;
+    ensure!(
+        seen["timens_offsets"] == json!(["monotonic 7881 2", "boottime 1337 3"]),
+        "{}",
+        seen["timens_offsets"]
+    );
+    Ok(())
+}
+
+fn sysctl(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&[
+        "cat",
+        "/proc/sys/net/ipv4/ip_forward",
+        ",",
+        "cat",
+        "/proc/sys/kernel/msgmax",
+        ",",
+        "cat",
+        "/proc/sys/kernel/domainname",
+    ])?;
+    bundle.set(
+        "/linux/sysctl",
+        json!({"net.ipv4.ip_forward": "1", "kernel.msgmax": "12345", "kernel.domainname": "a.b"}),
+    )?;
+    let seen = ctx.output(&bundle)?;
+    ensure!(seen == "1\n12345\na.b\n", "{seen}");
+    Ok(())
+}
+
+fn host_sysctl(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&["exit", "0"])?;
+    let before = std::fs::read_to_string("/proc/sys/kernel/panic")?;
+    bundle.set("/linux/sysctl", json!({"kernel.panic": "77"}))?;
+    ctx.run(&bundle, &ctx.id("a"))?.failure()?.says("kernel.panic")?;
+    bundle.edit(|config| {
+        without(config, "network");
+        put(config, "/linux/sysctl", json!({"net.ipv4.ip_forward": "1"}));
+    })?;
+    ctx.run(&bundle, &ctx.id("b"))?.failure()?.says("net.ipv4.ip_forward")?;
+    ensure!(std::fs::read_to_string("/proc/sys/kernel/panic")? == before, "the host's sysctl changed");
+    Ok(())
+}
+
+fn domainname(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&["show"])?;
+    bundle.set("/domainname", json!("a.domain"))?;
+    let seen = ctx.show(&bundle)?;
+    ensure!(seen["domainname"] == "a.domain", "domainname: {}", seen["domainname"]);
+    Ok(())
+}
+
+fn duplicates(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&["exit", "0"])?;
+    bundle.edit(|config| push(config, "/linux/namespaces", json!({"type": "pid"})))?;
+    ctx.run(&bundle, &ctx.id("c"))?.failure()?;
+    Ok(())
+}
