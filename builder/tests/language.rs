@@ -4,6 +4,8 @@
 //! A last line `# test: NAME=VALUE ... target=STAGE platform=P` gives build arguments and the like;
 //! an ignore file stands beside as `NAME.dockerignore`.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
+
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 

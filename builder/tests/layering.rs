@@ -1,6 +1,8 @@
 //! The rules of the house, read from the sources: which room may name which, what decides and does not act,
 //! and how long a file may be.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
