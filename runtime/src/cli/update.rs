@@ -123,6 +123,7 @@ fn place(dir: &state::CgroupDir) -> Place {
         controllers: dir.controllers.clone(),
         mount: dir.mount.clone(),
         path: dir.path.strip_prefix(&dir.mount).unwrap_or(&dir.path).to_owned(),
+        own: PathBuf::new(),
     }
 }
 

@@ -40,7 +40,7 @@ pub fn attach(planned: &Mount, view: CgroupView, site: &Site<'_>) -> Result<Owne
 /// Without a cgroup of the container's own: what the host shows.
 fn whole() -> Place {
     let mount = Path::new("/sys/fs/cgroup").to_owned();
-    Place { version: Version::V2, controllers: Vec::new(), mount, path: "".into() }
+    Place { version: Version::V2, controllers: Vec::new(), mount, path: "".into(), own: "".into() }
 }
 
 fn shelf() -> std::io::Result<OwnedFd> {
@@ -70,8 +70,13 @@ fn one(place: &Place, planned: &Mount, view: CgroupView) -> std::io::Result<Owne
     let Change { set, clear } = planned.attrs.own;
     match view {
         CgroupView::Bound => {
-            let path = CString::new(place.dir().as_os_str().as_bytes())?;
-            let tree = mount::clone_tree_at(&path, 0)?;
+            let tree = match mount::clone_tree_at(&c_path(&place.dir())?, 0) {
+                // The plan let the container go without a cgroup of its own here: it is in the caller's.
+                Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
+                    mount::clone_tree_at(&c_path(&place.own_dir())?, 0)?
+                }
+                other => other?,
+            };
             mount::set_attrs(&tree, set, clear, 0)?;
             Ok(tree)
         }
@@ -84,6 +89,10 @@ fn one(place: &Place, planned: &Mount, view: CgroupView) -> std::io::Result<Owne
             fresh::make(kind, "cgroup", &params, set).map_err(|(source, _)| source)
         }
     }
+}
+
+fn c_path(path: &Path) -> std::io::Result<CString> {
+    Ok(CString::new(path.as_os_str().as_bytes())?)
 }
 
 fn param(controller: &str) -> Param {

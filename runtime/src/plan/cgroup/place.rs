@@ -16,12 +16,19 @@ pub struct Place {
     pub mount: PathBuf,
     /// Relative to the mount.
     pub path: PathBuf,
+    /// Where the caller is, relative to the mount: there the container stays if it goes without a cgroup of its own.
+    pub own: PathBuf,
 }
 
 impl Place {
     /// The directory on the host.
     pub fn dir(&self) -> PathBuf {
         self.mount.join(&self.path)
+    }
+
+    /// The caller's own directory on the host.
+    pub fn own_dir(&self) -> PathBuf {
+        self.mount.join(&self.own)
     }
 
     /// Has this v1 controller.
@@ -59,6 +66,7 @@ fn place(version: Version, hierarchy: &Hierarchy, from: &Path, path: &Path) -> P
         controllers: hierarchy.controllers.clone(),
         mount: hierarchy.mount.clone(),
         path: clean(&from.join(clean_keeping_root(path))),
+        own: clean(&hierarchy.own),
     }
 }
 
