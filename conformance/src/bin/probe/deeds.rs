@@ -147,28 +147,32 @@ fn wait() -> Outcome {
     print(&format!("got {signal}"))
 }
 
-/// Tries to open for writing the file `device:inode` through the executables of other processes, again and again.
+/// Gets hold of the file `device:inode` through the executables of other processes, and tries again and again to open it for
+/// writing: it is busy as long as anybody runs it, so the moment to wait for is when it is busy no longer.
 fn hunt(milliseconds: u64, wanted: (u64, u64)) -> Outcome {
     let end = std::time::Instant::now() + std::time::Duration::from_millis(milliseconds);
+    let mut held = Vec::new();
     while std::time::Instant::now() < end {
         for name in
             names("/proc").unwrap_or_default().iter().filter(|n| n.bytes().all(|b| b.is_ascii_digit()))
         {
             let Ok(file) = std::fs::File::open(format!("/proc/{name}/exe")) else { continue };
-            let Ok(meta) = file.metadata() else { continue };
-            if (meta.dev(), meta.ino()) != wanted {
-                continue;
+            let found = file.metadata().is_ok_and(|meta| (meta.dev(), meta.ino()) == wanted);
+            if found && held.len() < 32 {
+                held.push(file);
             }
-            let again = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
-            let opened = std::fs::OpenOptions::new().write(true).open(&again);
-            // A busy executable refuses too: what the attack waits for is the moment when it is busy no longer.
-            let busy = opened.as_ref().is_err_and(|e| e.raw_os_error() == Some(libc::ETXTBSY));
-            if opened.is_ok() || busy {
-                return print(&format!("caught: the executable of process {name} can be written to"));
+        }
+        for file in &held {
+            let again = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
+            if std::fs::OpenOptions::new().write(true).open(&again).is_ok() {
+                return print("hunt: caught: it can be written to");
             }
         }
     }
-    print("hunt: nothing")
+    print(&format!(
+        "hunt: nothing, {}",
+        if held.is_empty() { "never seen" } else { "seen but never writable" }
+    ))
 }
 
 fn flood(bytes: usize) -> Outcome {
