@@ -4,6 +4,7 @@
 //! Invariant: everything that a container needs from the host dies with the value that stands for it here.
 
 mod account;
+mod cgroup;
 mod files;
 mod id;
 mod mounts;
@@ -15,6 +16,7 @@ mod spec;
 mod stubs;
 
 pub use account::{Account, resolve as resolve_account, resolve_owner};
+pub use cgroup::{of as cgroup_of, sweep as sweep_cgroups};
 pub use files::{Host, Resolver};
 pub use id::fresh as new_id;
 pub use mounts::{Source, Volume, parse_volume};

@@ -72,6 +72,7 @@ pub(crate) fn build(args: Args, global: &Global) -> Result<ExitCode, Error> {
     let _shared = store.share()?;
     // Pulling needs no namespaces, and a signal may end it at any moment: only the steps are carried out inside.
     let graph = shown(&args, |sender| plan(&args, &loaded, &store, sender))?;
+    crate::bundle::sweep_cgroups();
     if let Side::Outer(code) = userns::enter()? {
         return Ok(code);
     }

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use super::Global;
+use crate::bundle::{self, Exit};
 use crate::error::{Error, Kind};
 use crate::image::{self, Image, Platform};
 use crate::progress;
@@ -53,6 +54,7 @@ fn code_of(words: &str) -> u8 {
 
 fn begin(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     let request = Request::new(args)?;
+    bundle::sweep_cgroups();
     let root = global.store_root()?;
     if !request.detached {
         return match userns::enter()? {
@@ -111,9 +113,22 @@ fn foreground(request: &Request, root: &Path) -> Result<ExitCode, Error> {
     let store = Store::open(root)?;
     let image = find(&store, request)?;
     let record = record::claim(&store, request)?;
-    let code = container::in_foreground(&store, request, (&image, &record))?;
-    record.end(code, request.remove)?;
-    Ok(ExitCode::from(code))
+    match container::in_foreground(&store, request, &image) {
+        Ok(Exit::Code(code)) => {
+            record.end(code, request.remove)?;
+            Ok(ExitCode::from(code))
+        }
+        Ok(Exit::NotStarted(words)) => {
+            record.end(BUILDER_FAILED, true)?;
+            // The runtime has said so on the standard error that it shares with us.
+            Ok(ExitCode::from(code_of(&words)))
+        }
+        Err(error) => {
+            // It never ran: nothing stays.
+            drop(record.end(BUILDER_FAILED, true));
+            Err(error)
+        }
+    }
 }
 
 fn background(request: &Request, root: &Path, tell: &mut std::fs::File) -> Result<ExitCode, Error> {

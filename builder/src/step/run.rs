@@ -46,7 +46,7 @@ pub(super) fn run(run: &Run, draft: &Draft, hands: &Hands<'_>) -> Result<(), Err
             Security::Sandbox => Isolation::Sandbox,
             Security::Insecure => Isolation::Insecure,
         },
-        cgroup: None,
+        cgroup: bundle::cgroup_of(&id),
     };
     bundle::write(directory, &container)?;
     let exit = carry_out(&id, directory, hands);

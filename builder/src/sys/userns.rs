@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{self, BufRead, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::{Command, ExitCode};
+use std::sync::OnceLock;
 
 use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
@@ -48,6 +49,31 @@ pub fn is_initial() -> bool {
     idmap::current() == [Range { inside: 0, outside: 0, count: u32::MAX }]
 }
 
+/// The process that the user started, as the machine knows it: pid and start time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outer {
+    /// Its pid, in the namespace that `enter` left.
+    pub pid: u32,
+    /// Its start time in clock ticks since boot, which tells it from a later process of the same pid.
+    pub start: u64,
+}
+
+static OUTER: OnceLock<Outer> = OnceLock::new();
+
+/// The process that signals for this builder go to: the one that called `enter`, or this one.
+#[must_use]
+pub fn outer() -> Outer {
+    *OUTER.get_or_init(|| Outer { pid: std::process::id(), start: start_time("self").unwrap_or_default() })
+}
+
+/// The start time of a process that is visible here (proc(5), field 22 of `stat`).
+#[must_use]
+pub fn start_time(pid: &str) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may have spaces and parentheses: count from its end.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
 /// Moves the work of this process into namespaces of its own. Call before any thread exists.
 ///
 /// The caller returns at once when it gets `Outer`: the work was done by its child, to which signals were passed on.
@@ -56,6 +82,7 @@ pub fn is_initial() -> bool {
 /// When the kernel or the administrator does not allow it; the error says what to change.
 pub fn enter() -> Result<Side, Error> {
     let privileged = has_sys_admin();
+    let _measured = outer(); // here, where the pid is the machine's
     let mut flags = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID;
     if !privileged {
         flags |= CloneFlags::CLONE_NEWUSER;

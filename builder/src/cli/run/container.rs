@@ -9,7 +9,7 @@ use super::record::Claim;
 use super::request::{Request, Streams};
 use super::supervise::{self, Stopping};
 use crate::bundle::{
-    self, Account, Choice, Container, Extra, Host, Isolation, Network, Runtime, Source, Stdio, StubKind,
+    self, Account, Choice, Container, Exit, Extra, Host, Isolation, Network, Runtime, Source, Stdio, StubKind,
 };
 use crate::error::{Error, Kind};
 use crate::image::{Execution, Image};
@@ -27,12 +27,8 @@ struct Ground {
     _shared: crate::store::Lock,
 }
 
-/// Runs it with the user looking on; its exit code.
-pub(super) fn in_foreground(
-    store: &Store,
-    request: &Request,
-    (image, _): (&Image, &Claim),
-) -> Result<u8, Error> {
+/// Runs it with the user looking on.
+pub(super) fn in_foreground(store: &Store, request: &Request, image: &Image) -> Result<Exit, Error> {
     // From here on signals are ours to pass on.
     let signals = interrupt::open().map_err(|error| Error::system("watch for signals", error))?;
     let ground = prepare(store, request, image)?;
@@ -132,7 +128,7 @@ fn describe(
         mounts: mounts.into_iter().map(|(mount, _)| mount).collect(),
         network: network.namespace.clone(),
         isolation: Isolation::Sandbox,
-        cgroup: None,
+        cgroup: bundle::cgroup_of(&request.id),
     })
 }
 

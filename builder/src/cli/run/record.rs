@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::request::Request;
 use crate::error::{Error, Kind};
 use crate::store::Store;
+use crate::sys::userns;
 
 /// What is written of a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,7 +62,7 @@ pub(super) fn claim(store: &Store, request: &Request) -> Result<Claim, Error> {
         id: request.id.clone(),
         name: request.name.clone(),
         image: request.image.familiar(),
-        supervisor: std::process::id(),
+        supervisor: userns::outer().pid,
         ports: request.ports.iter().map(ToString::to_string).collect(),
         exit_code: None,
     };

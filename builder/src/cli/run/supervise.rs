@@ -68,7 +68,7 @@ pub(super) fn foreground(
     stopping: &Stopping<'_>,
     mut child: Child,
     bundle: &Path,
-) -> Result<u8, Error> {
+) -> Result<Exit, Error> {
     let pid = i32::try_from(child.id()).map_err(|_| Error::new(Kind::System, "a process id is too large"))?;
     let process = userns::pidfd_open(pid).map_err(|error| Error::system("watch the runtime", error))?;
     let end_runtime = || {
@@ -78,10 +78,7 @@ pub(super) fn foreground(
     until_ended(signals, stopping, &process, &end_runtime)?;
     let exit = stopping.runtime.wait(&mut child, bundle)?;
     stopping.runtime.delete(stopping.id)?;
-    match exit {
-        Exit::Code(code) => Ok(code),
-        Exit::NotStarted(words) => Err(Error::new(Kind::System, words)),
-    }
+    Ok(exit)
 }
 
 /// Waits for the container's first process, which became ours when the runtime ended.
