@@ -7,9 +7,18 @@ mod build;
 mod check;
 mod credential;
 mod graph;
+mod images;
+mod login;
+mod prune;
+mod pull;
+mod push;
 mod recipe;
+mod rmi;
 mod run;
+mod showing;
 mod stop;
+mod table;
+mod tag;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -50,7 +59,15 @@ enum Verb {
     Build(Box<build::Args>),
     Check(check::Args),
     Graph(graph::Args),
+    Images(images::Args),
+    Login(login::LoginArgs),
+    Logout(login::LogoutArgs),
+    Prune(prune::Args),
+    Pull(pull::Args),
+    Push(push::Args),
+    Rmi(rmi::Args),
     Run(Box<run::Args>),
+    Tag(tag::Args),
     Stop(stop::StopArgs),
     Rm(stop::RmArgs),
     Ps(stop::PsArgs),
@@ -69,7 +86,15 @@ fn dispatch(verb: Verb, global: &Global) -> Result<ExitCode, Error> {
         Verb::Build(args) => build::build(*args, global),
         Verb::Check(args) => check::check(&args),
         Verb::Graph(args) => graph::graph(&args, global),
+        Verb::Images(args) => images::images(&args, global),
+        Verb::Login(args) => login::login(&args),
+        Verb::Logout(args) => login::logout(&args),
+        Verb::Prune(args) => prune::prune(&args, global),
+        Verb::Pull(args) => pull::pull(&args, global),
+        Verb::Push(args) => push::push(&args, global),
+        Verb::Rmi(args) => rmi::rmi(&args, global),
         Verb::Run(args) => run::run(&args, global),
+        Verb::Tag(args) => tag::tag(&args, global),
         Verb::Stop(args) => stop::stop(&args, global),
         Verb::Rm(args) => stop::remove(&args, global),
         Verb::Ps(args) => stop::list(&args, global),

@@ -3,16 +3,20 @@
 //! Invariant: an image that `open` gives has its config and every layer in the store, each verified when it came.
 
 mod config;
+mod find;
 mod manifest;
 mod name;
 mod pull;
 mod push;
 mod stored;
+mod summary;
 
 pub use crate::store::{Descriptor, Digest, Platform};
 pub use config::{Config, Execution, Healthcheck, History, RootFs};
+pub use find::{Found, find};
 pub use manifest::{Document, Index, Manifest};
 pub use name::{resolve, tag};
 pub use pull::pull;
 pub use push::push;
 pub use stored::{Image, open, open_descriptor, put};
+pub use summary::{Summary, summary};

@@ -53,6 +53,7 @@ impl Login {
 /// The files with credentials, the first to be asked first.
 #[derive(Debug, Clone)]
 pub struct Credentials {
+    given: Option<(String, Login)>,
     own: Option<PathBuf>,
     others: Vec<PathBuf>,
 }
@@ -84,6 +85,12 @@ struct Helped {
 }
 
 impl Credentials {
+    /// This name and password for this registry, and nothing else.
+    pub fn of(registry: &str, name: &str, password: &str) -> Self {
+        let login = Login::Password { name: name.to_owned(), password: password.to_owned() };
+        Self { given: Some((registry.to_owned(), login)), own: None, others: Vec::new() }
+    }
+
     /// Our own `auth.json` beside `registries.toml`, then `$REGISTRY_AUTH_FILE`, podman's and Docker's.
     pub fn from_environment() -> Self {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -91,6 +98,7 @@ impl Credentials {
         let podman = set("XDG_RUNTIME_DIR").map(|place| place.join("containers/auth.json"));
         let others = [set("REGISTRY_AUTH_FILE"), podman, docker.map(|place| place.join("config.json"))];
         Self {
+            given: None,
             own: config_home().map(|home| home.join("auth.json")),
             others: others.into_iter().flatten().collect(),
         }
@@ -98,6 +106,9 @@ impl Credentials {
 
     /// The login for a registry, or for the longest part of its repository's name that has one.
     pub fn find(&self, registry: &str, repository: &str) -> Result<Option<Login>, Error> {
+        if let Some((known, login)) = &self.given {
+            return Ok((known == registry).then(|| login.clone()));
+        }
         for path in self.own.iter().chain(&self.others) {
             if let Some(file) = read(path)?
                 && let Some(login) = login_in(&file, registry, repository)
@@ -279,7 +290,7 @@ mod tests {
         use std::os::unix::fs::MetadataExt;
         let home = tempfile::tempdir().unwrap();
         let own = home.path().join("coracle/auth.json");
-        let credentials = Credentials { own: Some(own.clone()), others: vec![] };
+        let credentials = Credentials { given: None, own: Some(own.clone()), others: vec![] };
         credentials.keep("r.example", "name", "secret").unwrap();
         assert_eq!(fs::metadata(&own).unwrap().mode() & 0o777, 0o600);
         assert_eq!(credentials.find("r.example", "a").unwrap(), password("name", "secret"));
