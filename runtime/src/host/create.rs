@@ -7,7 +7,7 @@ use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sys::stat::Mode;
 
 use super::spawn::{Birth, Placed, Spawned, spawn};
-use super::{cgroup, console, ids, proc, sources, undo};
+use super::{cgroup, console, ids, proc, seccomp_agent, sources, undo};
 use crate::error::{Error, Kind};
 use crate::init::hooks::{self, Moment, State};
 use crate::init::{self, Host, Kit};
@@ -186,7 +186,10 @@ fn talk(order: &Order<'_>, init: &Spawned, wire: &HostEnd) -> Result<Option<Owne
                 Some(socket) => console::send(socket, "/dev/ptmx", &master)?,
                 None => terminal = Some(master),
             },
-            Some(FromInit::Listener(listener)) => super::seccomp_agent::send(order, init, &listener)?,
+            Some(FromInit::Listener(listener)) => {
+                let state = (&order.state, "creating");
+                seccomp_agent::send(order.plan.seccomp.as_ref(), state, init.pid, &listener)?;
+            }
             None => return Err(undo::ended_early(init)),
         }
     }

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use super::spawn::{Birth, Placed, Spawned, spawn};
-use super::{cgroup, console, proc, undo};
+use super::{cgroup, console, hooks, proc, seccomp_agent, undo};
 use crate::error::{Error, Kind};
 use crate::init::join::{self, Kit};
 use crate::init::{Host, procfs, sched};
@@ -124,6 +124,10 @@ fn attend(
                 Some(socket) => console::send(socket, "/dev/ptmx", &master)?,
                 None => terminal = Some(master),
             },
+            Some(FromInit::Listener(listener)) => {
+                let state = hooks::state_of(order.record);
+                seccomp_agent::send(order.plan.seccomp.as_ref(), (&state, "running"), child.pid, &listener)?;
+            }
             Some(message) => {
                 return Err(Error::new(Kind::System, format!("start the process: unexpected {message:?}")));
             }

@@ -43,8 +43,13 @@ pub fn run(hooks: &[Hook], name: &'static str, status: &'static str, record: &Re
     if hooks.is_empty() {
         return Ok(());
     }
-    let Record { oci_version, id, bundle, annotations, .. } = record;
-    let state = state(&Subject { version: oci_version, id, bundle, annotations });
+    let state = state_of(record);
     let pid = if status == "stopped" { 0 } else { record.init.pid };
     hooks::run(hooks, &Moment { name, status, pid, state: &state, env: &[] })
+}
+
+/// The same of a container on record.
+pub fn state_of(record: &Record) -> State {
+    let Record { oci_version, id, bundle, annotations, .. } = record;
+    state(&Subject { version: oci_version, id, bundle, annotations })
 }

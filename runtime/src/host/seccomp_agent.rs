@@ -1,12 +1,42 @@
 //! Hands the listener of a container's seccomp filter to the agent that answers for it.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
-use super::create::Order;
-use super::spawn::Spawned;
+use serde_json::{Value, json};
+
+use super::console;
 use crate::error::{Error, Kind};
+use crate::init::hooks::State;
+use crate::plan::seccomp::Program;
 
-/// To the socket of `listenerPath`.
-pub fn send(_order: &Order<'_>, _init: &Spawned, _listener: &OwnedFd) -> Result<(), Error> {
-    Err(Error::new(Kind::Unsupported, "linux.seccomp: a listener is not supported"))
+/// Sends it to the socket of `listenerPath`, with the specification's "container process state".
+pub fn send(
+    program: Option<&Program>,
+    (state, status): (&State, &str),
+    pid: i32,
+    listener: &OwnedFd,
+) -> Result<(), Error> {
+    let Some(agent) = program.and_then(|program| program.listener.as_ref()) else {
+        return Err(Error::new(Kind::System, "hand over the seccomp listener: none was expected"));
+    };
+    let state: Value = serde_json::from_str(&state.text(status, pid))
+        .map_err(|source| Error::system("encode the container's state", std::io::Error::from(source)))?;
+    let version = state.get("ociVersion").cloned().unwrap_or_default();
+    let message = json!({
+        "ociVersion": version,
+        "fds": ["seccompFd"],
+        "pid": pid,
+        "metadata": agent.metadata,
+        "state": state,
+    });
+    let path: &Path = &agent.socket;
+    console::send(path, &message.to_string(), listener).map_err(|error| match error.errno() {
+        Some(errno) => Error::system(
+            format!("send the seccomp listener to {}", path.display()),
+            std::io::Error::from_raw_os_error(errno),
+        )
+        .hint("is the agent running?"),
+        None => error,
+    })
 }

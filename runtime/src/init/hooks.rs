@@ -22,7 +22,8 @@ pub struct State {
 }
 
 impl State {
-    fn text(&self, status: &str, pid: i32) -> String {
+    /// The whole of it.
+    pub fn text(&self, status: &str, pid: i32) -> String {
         let Self { before_status, before_pid, after_pid } = self;
         format!("{before_status}{status}{before_pid}{pid}{after_pid}")
     }

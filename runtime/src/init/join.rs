@@ -6,9 +6,9 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
 use super::{
-    Host, console, fds, give_up_rights, keyring, leave, namespaces, pass_on, program, sched, signals,
+    Around, Host, Prepared, console, fds, give_up_rights, keyring, leave, namespaces, own_session, pass_on,
+    program, sched, signals,
 };
-use super::{Prepared, own_session};
 use crate::error::Error;
 use crate::plan::Keyring;
 use crate::plan::join::Joining;
@@ -73,5 +73,9 @@ fn prepare(planned: &Joining, kit: &Kit<'_>) -> Result<Prepared, Error> {
         None if planned.cpus_first.is_none() => sched::reset_affinity(),
         None => {}
     }
-    give_up_rights(process, kit.proc, &root)
+    give_up_rights(
+        process,
+        planned.seccomp.as_ref(),
+        &Around { proc: kit.proc, root: &root, wire: &kit.wire },
+    )
 }

@@ -22,6 +22,7 @@ pub mod program;
 pub mod rights;
 pub mod root;
 pub mod sched;
+pub mod seccomp;
 pub mod signals;
 pub mod sources;
 
@@ -34,7 +35,8 @@ use nix::sys::stat::{Mode, umask};
 use crate::error::{Error, Kind};
 use crate::plan::Plan;
 use crate::plan::Side;
-use crate::plan::process::Process;
+use crate::plan::process::{NewPrivileges, Process};
+use crate::plan::seccomp::Program;
 use crate::sys;
 use crate::wire::{self, InitEnd};
 use sources::Sources;
@@ -105,7 +107,7 @@ fn prepare(plan: &Plan, kit: &Kit<'_>, sources: Sources) -> Result<Prepared, Err
     // Names, parameters and terminal once the namespaces are complete.
     names::set(plan)?;
     procfs::set_sysctls(kit.proc, &plan.sysctls)?;
-    give_up_rights(process, kit.proc, &root)
+    give_up_rights(process, plan.seccomp.as_ref(), &Around { proc: kit.proc, root: &root, wire: &kit.wire })
 }
 
 fn own_session() -> Result<(), Error> {
@@ -154,8 +156,8 @@ fn mount_everything(plan: &Plan, kit: &Kit<'_>, mut sources: Sources) -> Result<
         sources.root.take().ok_or_else(|| Error::new(Kind::System, "open the root file system: lost"))?;
     root::attach(&plan.rootfs, &root)?;
     let late = {
-        let cgroups = &plan.cgroup.places;
-        let mut site = mounts::Site { root: &root, rootfs: &plan.rootfs, sources: &mut sources, cgroups };
+        let (rootfs, sources, cgroups) = (&plan.rootfs, &mut sources, plan.cgroup.places.as_slice());
+        let mut site = mounts::Site { root: &root, rootfs, sources, cgroups };
         mounts::attach_all(&plan.mounts, &mut site)?
     };
     // After the mounts, of which one is /dev.
@@ -184,24 +186,43 @@ fn mount_everything(plan: &Plan, kit: &Kit<'_>, mut sources: Sources) -> Result<
     Ok(root)
 }
 
+/// What the last steps use.
+struct Around<'a> {
+    proc: &'a OwnedFd,
+    root: &'a OwnedFd,
+    wire: &'a InitEnd,
+}
+
 /// From root of the namespaces to the user; each right is given up after its last use.
-fn give_up_rights(process: &Process, proc: &OwnedFd, root: &OwnedFd) -> Result<Prepared, Error> {
+fn give_up_rights(
+    process: &Process,
+    filter: Option<&Program>,
+    around: &Around<'_>,
+) -> Result<Prepared, Error> {
     // Limits, priorities and labels need rights that go with the user.
     if process.rlimits_by == Side::Init {
         rights::set_rlimits(&process.rlimits)?;
     }
     sched::apply(process)?;
-    procfs::set_exec_labels(proc, &process.labels)?;
+    procfs::set_exec_labels(around.proc, &process.labels)?;
     rights::forbid_new_privileges(process.new_privileges)?;
-    let entered = program::enter_cwd(root, &process.cwd);
+    let entered = program::enter_cwd(around.root, &process.cwd);
+    if let (Some(filter), NewPrivileges::Possible) = (filter, process.new_privileges) {
+        // Without no_new_privs a filter is loaded by right of CAP_SYS_ADMIN, which goes with the next steps.
+        seccomp::load(filter, around.wire)?;
+    }
     rights::drop_bounding(&process.caps)?;
     rights::become_user(&process.user)?;
     rights::set_caps(&process.caps)?;
-    program::enter_cwd_again(root, &process.cwd, entered)?;
+    program::enter_cwd_again(around.root, &process.cwd, entered)?;
     umask(Mode::from_bits_truncate(process.user.umask));
     // As the user, whose rights decide what can be executed.
-    let env = program::environment(process, root);
+    let env = program::environment(process, around.root);
     let program = program::find(process)?;
+    if let (Some(filter), NewPrivileges::Never) = (filter, process.new_privileges) {
+        // As late as can be, so that it has to allow little for our own sake.
+        seccomp::load(filter, around.wire)?;
+    }
     Ok(Prepared { program, env })
 }
 
