@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::case::Ctx;
-
 /// A bundle on disk.
 #[derive(Debug)]
 pub(crate) struct Bundle {
@@ -15,20 +13,16 @@ pub(crate) struct Bundle {
 }
 
 impl Bundle {
-    /// Makes `CASE_DIR/name` with the probe at `/probe` and `/bin/probe`, and the directories that mounts need.
-    pub(crate) fn make(ctx: &Ctx, name: &str, words: &[&str]) -> Result<Self> {
-        let dir = ctx.path(name);
+    /// Makes `dir` with the probe at `/probe` and `/bin/probe`, and the directories that mounts need; no configuration yet.
+    pub(crate) fn make(dir: PathBuf, probe: &Path) -> Result<Self> {
         let root = dir.join("rootfs");
         for inner in ["bin", "dev", "etc", "proc", "sys", "tmp"] {
             std::fs::create_dir_all(root.join(inner))?;
         }
         std::fs::set_permissions(root.join("tmp"), std::fs::Permissions::from_mode(0o1777))?;
-        let probe = ctx.binaries.join("probe");
-        std::fs::copy(&probe, root.join("bin/probe")).with_context(|| format!("copy {}", probe.display()))?;
+        std::fs::copy(probe, root.join("bin/probe")).with_context(|| format!("copy {}", probe.display()))?;
         std::fs::hard_link(root.join("bin/probe"), root.join("probe"))?;
-        let bundle = Self { dir };
-        bundle.write(&config(words, ctx.host.root))?;
-        Ok(bundle)
+        Ok(Self { dir })
     }
 
     /// Its path as text, for a command line.
@@ -110,7 +104,7 @@ pub(crate) fn push(config: &mut Value, pointer: &str, value: Value) {
 const CAPABILITIES: [&str; 3] = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
 
 /// `runc spec`'s configuration without a terminal, with the probe as its program; for an ordinary user as `spec --rootless`.
-fn config(words: &[&str], root: bool) -> Value {
+pub(crate) fn config(words: &[&str], root: bool) -> Value {
     let args: Vec<&str> = std::iter::once("/probe").chain(words.iter().copied()).collect();
     let mut namespaces = vec![
         json!({"type": "pid"}),

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::bundle::Bundle;
+use crate::bundle::{self, Bundle};
 use crate::needs::{Host, Need};
 use crate::process::{self, Ended, Running};
 use crate::subject::Subject;
@@ -81,7 +81,14 @@ impl Ctx {
 
     /// A bundle with the probe as its whole root; `words` are the probe's deeds.
     pub(crate) fn bundle(&self, words: &[&str]) -> Result<Bundle> {
-        Bundle::make(self, "bundle", words)
+        self.bundle_named("bundle", words)
+    }
+
+    /// The same under another name, for a case with several.
+    pub(crate) fn bundle_named(&self, name: &str, words: &[&str]) -> Result<Bundle> {
+        let bundle = Bundle::make(self.path(name), &self.binaries.join("probe"))?;
+        bundle.write(&bundle::config(words, self.host.root))?;
+        Ok(bundle)
     }
 
     /// The subject with its state root: the caller adds the verb.
@@ -119,7 +126,7 @@ impl Ctx {
 
     /// A detached container that waits for a signal; gives its id once its process says that it waits.
     pub(crate) fn waiting(&self, name: &str) -> Result<String> {
-        let bundle = Bundle::make(self, name, &["write", "/ready", "", ",", "wait"])?;
+        let bundle = self.bundle_named(name, &["write", "/ready", "", ",", "wait"])?;
         self.detached(&bundle, name)
     }
 

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use crate::bundle::Bundle;
 use crate::case::Ctx;
 use crate::needs::Host;
 use crate::subject::Subject;
@@ -16,7 +15,7 @@ pub(crate) fn can_run(subject: &Subject, binaries: &Path, work: &Path) -> Result
     std::fs::create_dir(&dir)?;
     let (subject, binaries) = (subject.clone(), binaries.to_owned());
     let ctx = Ctx { subject, host: Host::measure(), dir, binaries, tag };
-    let bundle = Bundle::make(&ctx, "bundle", &["exit", "7"])?;
+    let bundle = ctx.bundle_named("bundle", &["exit", "7"])?;
     let ended = ctx.run(&bundle, &ctx.id("c"))?;
     if ended.code == 7 {
         return Ok(());

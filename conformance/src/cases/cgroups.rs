@@ -311,7 +311,7 @@ fn in_use(ctx: &Ctx) -> Result<()> {
     let path = format!("/{}-shared", ctx.tag);
     first.set("/linux/cgroupsPath", json!(path))?;
     ctx.detached(&first, "first")?;
-    let second = crate::bundle::Bundle::make(ctx, "second", &["exit", "0"])?;
+    let second = ctx.bundle_named("second", &["exit", "0"])?;
     second.set("/linux/cgroupsPath", json!(path))?;
     ctx.run(&second, &ctx.id("second"))?.failure()?.says("cgroup")?;
     Ok(())

@@ -186,7 +186,7 @@ fn over_proc(ctx: &Ctx) -> Result<()> {
     let source = ctx.path("source");
     std::fs::create_dir(&source)?;
     for destination in ["/proc/self", "/proc/sys", "/proc/self/attr"] {
-        let bundle = crate::bundle::Bundle::make(ctx, &destination.replace('/', "-"), &["exit", "0"])?;
+        let bundle = ctx.bundle_named(&destination.replace('/', "-"), &["exit", "0"])?;
         bundle.mount(
             json!({"destination": destination, "type": "bind", "source": source, "options": ["bind"]}),
         )?;

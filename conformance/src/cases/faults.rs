@@ -5,7 +5,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
-use crate::bundle::Bundle;
 use crate::case::{BOUND, Case, Ctx};
 
 pub(crate) const CASES: &[Case] = &[
@@ -151,7 +150,7 @@ fn race(ctx: &Ctx) -> Result<()> {
         let id = ctx.id(&format!("c{round}"));
         let mut running = Vec::new();
         for number in 0..4 {
-            let bundle = Bundle::make(ctx, &format!("b{round}-{number}"), &["stop"])?;
+            let bundle = ctx.bundle_named(&format!("b{round}-{number}"), &["stop"])?;
             running.push(ctx.rt_start(&["create", "--bundle", bundle.path()?, &id])?);
         }
         let ended: Vec<_> = running.into_iter().map(|r| r.end(BOUND)).collect::<Result<_>>()?;

@@ -110,7 +110,7 @@ fn failing(ctx: &Ctx) -> Result<()> {
         ("createRuntime", "createRuntime hook #0"),
         ("createContainer", "createContainer hook #0"),
     ] {
-        let bundle = crate::bundle::Bundle::make(ctx, name, &["print", "ran"])?;
+        let bundle = ctx.bundle_named(name, &["print", "ran"])?;
         bundle.set("/hooks", json!({name: [{"path": hook}]}))?;
         let ended = ctx.run(&bundle, &ctx.id(name))?.failure()?.out("")?;
         ended.says(&format!("error running {command}"))?;

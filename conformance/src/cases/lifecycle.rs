@@ -3,7 +3,6 @@
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use crate::bundle::Bundle;
 use crate::case::{Case, Ctx};
 
 pub(crate) const CASES: &[Case] = &[
@@ -200,7 +199,7 @@ fn delete_created(ctx: &Ctx) -> Result<()> {
 
 fn id_in_use(ctx: &Ctx) -> Result<()> {
     let id = ctx.waiting("c")?;
-    let other = Bundle::make(ctx, "other", &["exit", "0"])?;
+    let other = ctx.bundle_named("other", &["exit", "0"])?;
     ctx.run(&other, &id)?.failure()?.says("exist")?;
     ensure!(ctx.state(&id)?["status"] == "running", "the first container was harmed");
     Ok(())
@@ -219,7 +218,7 @@ fn kill_names(ctx: &Ctx) -> Result<()> {
         [("TERM", 0), ("SIGTERM", 0), ("15", 0), ("KILL", 137), ("9", 137)].into_iter().enumerate()
     {
         let name = format!("c{number}");
-        let bundle = Bundle::make(ctx, &name, &["write", "/ready", "", ",", "wait"])?;
+        let bundle = ctx.bundle_named(&name, &["write", "/ready", "", ",", "wait"])?;
         let id = ctx.id(&name);
         let running = ctx.rt_start(&["run", "--bundle", bundle.path()?, &id])?;
         crate::process::until("the program waits", crate::case::BOUND, || {

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use crate::bundle::{Bundle, push, put};
+use crate::bundle::{push, put};
 use crate::case::{Case, Ctx};
 use crate::needs::Need;
 
@@ -99,7 +99,7 @@ fn new_ones(ctx: &Ctx) -> Result<()> {
 
 fn others(ctx: &Ctx) -> Result<()> {
     for (kind, name) in [("network", "net"), ("ipc", "ipc"), ("pid", "pid")] {
-        let bundle = Bundle::make(ctx, kind, &["show"])?;
+        let bundle = ctx.bundle_named(kind, &["show"])?;
         bundle.edit(|config| without(config, kind))?;
         let seen = ctx.show(&bundle)?;
         ensure!(seen["namespaces"][name] == of_host(name)?, "{name} is not the host's");
@@ -189,7 +189,7 @@ fn user_range(ctx: &Ctx) -> Result<()> {
 }
 
 fn user_joined(ctx: &Ctx) -> Result<()> {
-    let first = Bundle::make(ctx, "first", &["write", "/tmp/x", "", ",", "wait"])?;
+    let first = ctx.bundle_named("first", &["write", "/tmp/x", "", ",", "wait"])?;
     first.edit(with_user_range)?;
     let id = ctx.id("first");
     ctx.rt(&["create", "--bundle", first.path()?, &id])?.success()?;
