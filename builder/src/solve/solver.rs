@@ -183,7 +183,7 @@ impl<'a> Solver<'a> {
             }
             Err(error) => {
                 progress.failed(error.to_string());
-                Err(error)
+                Err(error.during(&format!("Dockerfile line {}", node.line)))
             }
         }
     }

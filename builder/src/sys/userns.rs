@@ -66,12 +66,15 @@ pub fn outer() -> Outer {
     *OUTER.get_or_init(|| Outer { pid: std::process::id(), start: start_time("self").unwrap_or_default() })
 }
 
-/// The start time of a process that is visible here (proc(5), field 22 of `stat`).
+/// The start time of a process that is visible here and has not ended (proc(5), fields 3 and 22 of `stat`).
 #[must_use]
 pub fn start_time(pid: &str) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name may have spaces and parentheses: count from its end.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    // A zombie has ended: nobody has asked for its exit code yet, and perhaps nobody will.
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
 }
 
 /// Moves the work of this process into namespaces of its own. Call before any thread exists.
