@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::cli::bases::{self, Pull};
-use crate::cli::recipe::{Loaded, Recipe};
+use crate::cli::recipe::{Loaded, Recipe, pair};
 use crate::cli::{Global, check, credential};
 use crate::context::Tree;
 use crate::error::Error;
@@ -47,6 +47,9 @@ pub(crate) struct Args {
     /// How layers are compressed: zstd, gzip or none, with a level as in zstd:3
     #[arg(long, value_name = "NAME[:LEVEL]", default_value = "zstd")]
     compression: Compression,
+    /// Annotation of the image's manifest
+    #[arg(long = "annotation", value_name = "NAME=VALUE")]
+    annotations: Vec<String>,
     /// Write the image's digest to a file
     #[arg(long, value_name = "FILE")]
     iidfile: Option<PathBuf>,
@@ -131,6 +134,11 @@ fn solve(
         runtime: args.runtime.clone(),
         progress: sender.clone(),
         compression: args.compression,
+        annotations: args
+            .annotations
+            .iter()
+            .map(|text| pair("annotation", text))
+            .collect::<Result<_, _>>()?,
     };
     solve::solve(graph, &env)
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::dockerfile::ast::File;
 use crate::dockerfile::ignore::Ignore;
-use crate::dockerfile::{self, Source};
+use crate::dockerfile::{self, Source, directive};
 use crate::error::{Error, Kind};
 use crate::graph::{Entitlement, Inputs, NamedContext, Network, Renew, Timestamps};
 use crate::image::Platform;
@@ -74,7 +74,10 @@ impl Recipe {
             check_context(directory)?;
         }
         let source = self.read(context.as_deref())?;
-        let file = dockerfile::parse(&source)?;
+        let mut file = dockerfile::parse(&source)?;
+        if let Some(text) = self.build_args()?.get("BUILDKIT_DOCKERFILE_CHECK") {
+            file.directives.check = directive::parse_check(text).map_err(refuse)?;
+        }
         let ignore = self.read_ignore(context.as_deref())?;
         Ok(Loaded { source, file, ignore, context })
     }
@@ -225,7 +228,7 @@ fn utf8(bytes: Vec<u8>, name: &str) -> Result<String, Error> {
     })
 }
 
-fn pair(what: &str, text: &str) -> Result<(String, String), Error> {
+pub(crate) fn pair(what: &str, text: &str) -> Result<(String, String), Error> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(refuse(format!("{what} {text} is not NAME=VALUE"))),

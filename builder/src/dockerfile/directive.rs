@@ -59,7 +59,7 @@ pub(super) fn read(source: &Source) -> Result<(Directives, usize), Error> {
         match key.as_str() {
             "syntax" => found.syntax = Some(value.to_owned()),
             "escape" => found.escape = escape(source, place, value)?,
-            _ => found.check = check(source, place, value)?,
+            _ => found.check = parse_check(value).map_err(|message| diagnose::at(source, place, message))?,
         }
         seen.push(key);
         at += line.len();
@@ -84,7 +84,11 @@ fn escape(source: &Source, place: Place, value: &str) -> Result<char, Error> {
     }
 }
 
-fn check(source: &Source, place: Place, value: &str) -> Result<Check, Error> {
+/// Reads `skip=A,B;error=true`.
+///
+/// # Errors
+/// A sentence about an option that is none.
+pub fn parse_check(value: &str) -> Result<Check, String> {
     let mut found = Check::default();
     for part in value.split(';') {
         match part.trim().split_once('=') {
@@ -92,10 +96,7 @@ fn check(source: &Source, place: Place, value: &str) -> Result<Check, Error> {
             Some(("experimental", rules)) => found.experimental = named(rules),
             Some(("error", "true")) => found.error = true,
             Some(("error", "false")) => found.error = false,
-            _ => {
-                return Err(diagnose::at(source, place, format!("check option {part} is not known"))
-                    .hint("check=skip=RULE,RULE;error=true"));
-            }
+            _ => return Err(format!("check option {part} is not known: skip=, experimental= or error=")),
         }
     }
     Ok(found)

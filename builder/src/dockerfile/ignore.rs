@@ -103,3 +103,61 @@ fn clean(pattern: &str) -> String {
     }
     parts.join("/")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Ignore, Source};
+
+    fn ignore(text: &str) -> Ignore {
+        Ignore::parse(&Source { name: ".dockerignore".to_owned(), text: text.to_owned() }).unwrap()
+    }
+
+    #[test]
+    fn the_last_matching_pattern_decides() {
+        for (text, seen, left_out) in [
+            ("", vec!["a", "a/b"], vec![]),
+            ("# c\n\n  a  \n", vec!["b", "x/a"], vec!["a", "a/b"]),
+            ("/a/\nb/../c", vec!["b"], vec!["a", "a/x", "c"]),
+            ("*.md\n!README.md", vec!["README.md", "d/x.md"], vec!["x.md"]),
+            ("!README.md\n*.md", vec![], vec!["README.md"]),
+            ("**/*.md", vec!["md"], vec!["x.md", "d/e/x.md"]),
+            ("*\n!src\nsrc/secret", vec!["src", "src/a"], vec!["x", "src/secret", "src/secret/y"]),
+            ("dir\n!dir/keep", vec!["dir/keep", "dir/keep/x"], vec!["dir", "dir/other"]),
+            ("**", vec![], vec!["a", "a/b"]),
+            ("a/**", vec!["a"], vec!["a/b", "a/b/c"]),
+            ("**/node_modules", vec!["node"], vec!["node_modules", "p/node_modules/x"]),
+            ("a?c\n[x-z]", vec!["ac", "w"], vec!["abc", "y"]),
+            ("\\#x\n\\!y", vec!["x"], vec!["#x", "!y"]),
+            ("\u{feff}a\r\nb\r\n", vec!["c"], vec!["a", "b"]),
+            (".", vec!["a"], vec![]),
+        ] {
+            let ignore = ignore(text);
+            for path in seen {
+                assert!(!ignore.excludes(path), "{text:?} leaves {path} out");
+            }
+            for path in left_out {
+                assert!(ignore.excludes(path), "{text:?} does not leave {path} out");
+            }
+        }
+    }
+
+    #[test]
+    fn a_directory_is_entered_only_for_what_may_come_back() {
+        let ignore = ignore("a\nb\n!a/deep/keep\n!**/*.go");
+        assert!(ignore.may_see_below("a"));
+        assert!(ignore.may_see_below("b"), "a .go file may be anywhere");
+        let ignore = self::ignore("a\nb\n!a/deep/keep");
+        assert!(ignore.may_see_below("a/deep"));
+        assert!(!ignore.may_see_below("a/other"));
+        assert!(!ignore.may_see_below("b"));
+        assert!(ignore.may_see_below("c"));
+    }
+
+    #[test]
+    fn a_pattern_that_is_none_is_shown_at_its_place() {
+        let source = Source { name: ".dockerignore".to_owned(), text: "a\nb[\n".to_owned() };
+        let error = Ignore::parse(&source).unwrap_err();
+        assert_eq!(error.to_string(), ".dockerignore:2:1: pattern b[ has a [ without its ]");
+        assert_eq!(error.shown_excerpt(), Some("   2 | b[\n     | ^^"));
+    }
+}

@@ -1,6 +1,5 @@
 //! The image's config and manifest, from the chains of the graph.
 
-use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Env;
@@ -30,7 +29,7 @@ pub(super) fn assemble(graph: &Graph, env: &Env, chains: &[Chain]) -> Result<Des
         });
     }
     let layers: Vec<Descriptor> = archives.into_iter().map(|(blob, _)| as_oci(blob)).collect();
-    image::put(&env.store, &config, &layers, BTreeMap::new())
+    image::put(&env.store, &config, &layers, env.annotations.clone())
 }
 
 /// Whether a node added a layer to what it stands on.

@@ -38,6 +38,8 @@ pub struct Env {
     pub progress: Sender,
     /// How layers are written.
     pub compression: Compression,
+    /// Annotations of the manifest.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// Builds the image: its manifest's descriptor, with everything that it needs in the store.

@@ -1,4 +1,6 @@
 //! The rules that the text alone can break. Those about variables and bases are seen while the graph is made.
+//!
+//! Invariant: a rule only looks; a file that breaks every one of them builds all the same, unless it asks not to.
 
 mod commands;
 mod names;
