@@ -26,12 +26,13 @@ pub(crate) fn delete(flags: &Flags) -> Result<Vec<u8>, Error> {
         return Err(Error::new(Kind::Invalid, format!("shim {what} cannot be empty")));
     }
     let bundle = bundle_of(flags)?;
-    let options = options::load(&bundle)?;
-    let choice =
-        Choice { options: &options, bundle: &bundle, namespace: &flags.namespace, debug: flags.debug };
-    let runtime = Runtime::choose(&choice);
-    if let Err(error) = runtime.call_and_wait(argv::delete_forced(&flags.id)) {
-        log::warn(format!("delete container {}: {error}", flags.id));
+    // containerd calls this after every deletion, also of containers that were deleted in the ordinary way.
+    if let Some(options) = options::load(&bundle)? {
+        let choice =
+            Choice { options: &options, bundle: &bundle, namespace: &flags.namespace, debug: flags.debug };
+        if let Err(error) = Runtime::choose(&choice).call_and_wait(argv::delete_forced(&flags.id)) {
+            log::warn(format!("delete container {}: {error}", flags.id));
+        }
     }
     if let Err(error) = mounts::unmount_under(&bundle.join("rootfs")) {
         log::warn(error);

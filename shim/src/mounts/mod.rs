@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 
 use containerd_shim_protos::types::mount::Mount;
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::error::{Doing, Error};
+use crate::sys::{child, fd};
 
 /// Mounts each of `mounts` on `target`, the later over the earlier; on failure all are undone.
 pub(crate) fn mount_all(mounts: &[Mount], target: &Path) -> Result<(), Error> {
@@ -61,8 +63,17 @@ fn mount_one(asked: &Mount, target: &Path) -> Result<(), Error> {
 pub(crate) fn unmount_under(dir: &Path) -> Result<(), Error> {
     let table =
         std::fs::read_to_string("/proc/self/mountinfo").doing(|| "read /proc/self/mountinfo".into())?;
-    for place in mounted_under(&table, dir).into_iter().rev() {
+    for Mounted { place, kind } in mounted_under(&table, dir).into_iter().rev() {
         let doing = || format!("unmount {}", place.display());
+        if kind == "overlay" {
+            let root = fd::open_path(&place, OFlag::O_PATH | OFlag::O_NOFOLLOW).doing(doing)?;
+            umount2(&place, MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH).doing(doing)?;
+            // The last reference to an overlay writes the whole upper file system to disk. That took 85 ms of a
+            // container's deletion on a busy machine, for files about to be removed. Not so for block devices: their
+            // snapshotters take them down next.
+            child::drop_aside(root);
+            continue;
+        }
         match umount2(&place, MntFlags::UMOUNT_NOFOLLOW) {
             Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {} // gone meanwhile
             // Somebody still has a file open in there; out of sight is enough for containerd to remove the bundle.
@@ -75,10 +86,21 @@ pub(crate) fn unmount_under(dir: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Mount points of `table`, in the order of mounting, that are `dir` or lie in it.
-fn mounted_under(table: &str, dir: &Path) -> Vec<PathBuf> {
-    let fields = table.lines().filter_map(|line| line.split(' ').nth(4));
-    fields.map(unescape).filter(|place| place.starts_with(dir)).collect()
+#[derive(PartialEq, Eq, Debug)]
+struct Mounted {
+    place: PathBuf,
+    kind: String,
+}
+
+/// Mounts of `table`, in their order, that are on `dir` or in it.
+fn mounted_under(table: &str, dir: &Path) -> Vec<Mounted> {
+    let mounts = table.lines().filter_map(|line| {
+        let (fields, source) = line.split_once(" - ")?;
+        let place = unescape(fields.split(' ').nth(4)?);
+        let kind = source.split(' ').next()?.to_owned();
+        Some(Mounted { place, kind })
+    });
+    mounts.filter(|mounted| mounted.place.starts_with(dir)).collect()
 }
 
 /// mountinfo writes blanks, newlines and backslashes as three octal digits.
@@ -113,9 +135,10 @@ mod tests {
     fn only_what_lies_inside_is_found_in_the_order_of_mounting() {
         let table = "1 0 8:1 / / rw - ext4 a rw\n2 1 0:1 / /b/rootfs rw - overlay o rw\n\
                      3 1 0:2 / /b/rootfs2 rw - tmpfs t rw\n4 2 0:3 / /b/rootfs/a\\040b rw - tmpfs t rw\n";
+        let mounted = |place: &str, kind: &str| Mounted { place: place.into(), kind: kind.into() };
         assert_eq!(
             mounted_under(table, Path::new("/b/rootfs")),
-            [PathBuf::from("/b/rootfs"), PathBuf::from("/b/rootfs/a b")]
+            [mounted("/b/rootfs", "overlay"), mounted("/b/rootfs/a b", "tmpfs")]
         );
     }
 

@@ -56,15 +56,22 @@ pub(crate) fn save(bundle: &Path, options: &Options) -> Result<(), Error> {
     std::fs::rename(&draft, &path).doing(|| format!("write {}", path.display()))
 }
 
-/// What `save` wrote; the defaults if the shim died before it did.
-pub(crate) fn load(bundle: &Path) -> Result<Options, Error> {
+/// What `save` wrote; nothing if no runtime was ever called for this bundle, or the container is deleted.
+pub(crate) fn load(bundle: &Path) -> Result<Option<Options>, Error> {
     let path = bundle.join(RECORD);
     match std::fs::read(&path) {
         Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
             .map_err(|e| Error::new(Kind::Invalid, format!("read {}: {e}", path.display()))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Options::default()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::system(format!("read {}", path.display()), error)),
     }
+}
+
+/// To be called when nothing is left that a runtime made.
+pub(crate) fn forget(bundle: &Path) -> Result<(), Error> {
+    let path = bundle.join(RECORD);
+    std::fs::remove_file(&path).doing(|| format!("remove {}", path.display()))
 }
 
 fn runc(bytes: &[u8]) -> Result<Options, Error> {
@@ -165,9 +172,11 @@ mod tests {
     #[test]
     fn what_was_saved_is_loaded() {
         let bundle = tempfile::tempdir().unwrap();
-        assert_eq!(load(bundle.path()).unwrap(), Options::default());
+        assert_eq!(load(bundle.path()).unwrap(), None);
         let options = Options { root: "/r".into(), ..Options::default() };
         save(bundle.path(), &options).unwrap();
-        assert_eq!(load(bundle.path()).unwrap(), options);
+        assert_eq!(load(bundle.path()).unwrap(), Some(options));
+        forget(bundle.path()).unwrap();
+        assert_eq!(load(bundle.path()).unwrap(), None);
     }
 }

@@ -75,6 +75,21 @@ pub(crate) fn fork() -> io::Result<Side> {
     }
 }
 
+/// Closes `fd` in another process, so that whatever the kernel does then keeps nobody waiting. The caller reaps it.
+pub(crate) fn drop_aside(fd: OwnedFd) {
+    if !matches!(fork(), Ok(Side::Child)) {
+        return; // the copy in the child, if there is one, is the last
+    }
+    let number = fd.as_raw_fd().cast_unsigned();
+    for (first, last) in [(0, number.saturating_sub(1)), (number + 1, u32::MAX)] {
+        // The connections in particular: their peers wait for their end.
+        // SAFETY: only numbers are passed, and this process uses none of these descriptors any more.
+        unsafe { libc::close_range(first, last, 0) };
+    }
+    // SAFETY: _exit runs nothing of this program; the kernel closes `fd`.
+    unsafe { libc::_exit(0) }
+}
+
 /// A core scheduling cookie for this process group (`SCHED_CORE`), inherited by everything it starts.
 pub(crate) fn share_core_with_nobody() -> io::Result<()> {
     const PROCESS_GROUP: libc::c_ulong = 2;

@@ -12,7 +12,9 @@ use super::exits::{ended_now, timestamp};
 use super::jobs::{Launch, Purpose, Then};
 use super::{Outcome, Reply, Shim};
 use crate::error::{Error, Kind};
+use crate::log;
 use crate::mounts;
+use crate::options;
 use crate::process::{Key, Verb};
 use crate::runtime::{CallIo, argv};
 
@@ -100,6 +102,9 @@ impl Shim {
     fn remove_container(&mut self, key: &Key) -> Result<Vec<u8>, Error> {
         let container = self.container(&key.container)?;
         mounts::unmount_under(&container.bundle.join("rootfs"))?;
+        if let Err(error) = options::forget(&container.bundle) {
+            log::warn(error);
+        }
         let mut container = self
             .containers
             .remove(&key.container)
