@@ -66,7 +66,9 @@ fn lay(
         false => PathBuf::from(&copy.dest),
     };
     if found.is_directory() {
-        let into = placing.directory_at(at, &dest, Some(found)).map_err(doing)?;
+        // Written with a slash it is a directory of the image's; without, it is the source under a new name.
+        let like = (copy.dest_kind == DestKind::AsFound).then_some(found);
+        let into = placing.directory_at(at, &dest, like).map_err(doing)?;
         return placing.content(&found.object, &found.path, &into).map_err(doing);
     }
     if copy.unpack != Unpack::Never && placing.unpack((at, &dest), found, copy.unpack)? {
