@@ -8,7 +8,9 @@ use crate::sys::process;
 /// What the runtime's caller had ignored (a bit for each signal, from 1), and what Rust's own start-up ignores, is not ignored by
 /// the container.
 pub fn reset(ignored: u64) -> Result<(), Error> {
-    for signal in (1..=64).filter(|signal| ignored >> (signal - 1) & 1 == 1) {
+    // 32 and 33 are the C library's own: glibc's posix_spawn leaves them ignored in the child, and its sigaction refuses them.
+    let ours = |signal: &i32| !matches!(signal, 32 | 33) && ignored >> (signal - 1) & 1 == 1;
+    for signal in (1..=64).filter(ours) {
         process::default_signal(signal)
             .map_err(|source| Error::system(format!("reset signal {signal}"), source))?;
     }
