@@ -1,9 +1,7 @@
 //! slirp4netns: a TCP/IP stack in a process, between a tap device and ordinary sockets.
 
-use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,12 +12,16 @@ use serde_json::json;
 
 use super::super::port::Port;
 use super::super::runtime::on_path;
+use super::helper;
 use crate::error::{Error, Kind};
+use crate::sys::{proc_path, root};
 
 /// The container's address.
 pub(super) const GUEST: &str = "10.0.2.100";
 /// Forwards to the host's name servers.
 pub(super) const DNS: &str = "10.0.2.3";
+
+const SOCKET: &str = "slirp.sock";
 
 /// A helper that takes longer than this to come up is stuck.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -28,23 +30,17 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(super) struct Helper {
     child: Child,
-    socket: PathBuf,
+    /// Where its socket and its log are.
+    place: PathBuf,
 }
 
-/// The helper, if it can work here.
-pub(super) fn find() -> Result<PathBuf, Error> {
-    let program = on_path(Path::new("slirp4netns")).ok_or_else(|| {
-        Error::new(Kind::Unsupported, "no slirp4netns to give the container a network")
-            .hint("install slirp4netns, or use --network=none or --network=host")
-    })?;
-    check_tun()?;
-    Ok(program)
+pub(super) fn find() -> Option<PathBuf> {
+    on_path(Path::new("slirp4netns"))
 }
 
 /// Starts the helper and waits until the network is up.
-pub(super) fn start(directory: &Path, namespace: &Path) -> Result<Helper, Error> {
-    let program = find()?;
-    let socket = directory.join("slirp.sock");
+pub(super) fn start(program: &Path, directory: &Path, namespace: &Path) -> Result<Helper, Error> {
+    let doing = |error| Error::system("give the container a network by slirp4netns", error);
     let mut command = Command::new(program);
     command
         .args([
@@ -54,33 +50,18 @@ pub(super) fn start(directory: &Path, namespace: &Path) -> Result<Helper, Error>
             "--enable-sandbox",
             "--enable-seccomp",
         ])
-        .args(["--netns-type=path", "--ready-fd=1", "--api-socket"])
-        .arg(&socket)
+        // A relative name: a socket's path has 107 bytes at most, and the store's may be long.
+        .args(["--netns-type=path", "--ready-fd=1", "--api-socket", SOCKET])
         .arg(namespace)
         .arg("tap0")
+        .current_dir(directory)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let child = command.spawn().map_err(|error| Error::system("run slirp4netns", error))?;
-    let mut helper = Helper { child, socket };
+        .stderr(helper::log(directory)?);
+    let child = command.spawn().map_err(doing)?;
+    let mut helper = Helper { child, place: directory.to_owned() };
     helper.wait_until_ready()?;
     Ok(helper)
-}
-
-/// Finds out before anything is started: the helper's own words would not say what to do.
-fn check_tun() -> Result<(), Error> {
-    const TUN: &str = "/dev/net/tun";
-    let opened = OpenOptions::new().read(true).write(true).open(TUN);
-    let is_device = opened
-        .and_then(|file| file.metadata())
-        .map_err(|error| {
-            Error::system(format!("open {TUN} to give the container a network"), error).hint(
-                "have root run `modprobe tun; chmod 0666 /dev/net/tun`, or use --network=none or --network=host",
-            )
-        })?
-        .file_type()
-        .is_char_device();
-    if is_device { Ok(()) } else { Err(Error::new(Kind::Unsupported, format!("{TUN} is no device"))) }
 }
 
 impl Helper {
@@ -106,18 +87,10 @@ impl Helper {
                 let text = format!("slirp4netns is not ready after {} seconds", begun.elapsed().as_secs());
                 Err(Error::new(Kind::System, text))
             }
-            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => Err(self.last_words()),
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
+                Err(helper::last_words("slirp4netns", &self.place))
+            }
         }
-    }
-
-    fn last_words(&mut self) -> Error {
-        let mut said = String::new();
-        if let Some(errors) = self.child.stderr.take() {
-            // Whatever could be read is better than nothing.
-            drop(errors.take(1 << 16).read_to_string(&mut said));
-        }
-        let last = said.lines().last().unwrap_or("it ended without a word");
-        Error::new(Kind::System, format!("give the container a network: slirp4netns: {last}"))
     }
 
     /// Publishes ports of the container on the host.
@@ -148,7 +121,8 @@ impl Helper {
     }
 
     fn ask(&self, request: &str) -> std::io::Result<String> {
-        let mut stream = UnixStream::connect(&self.socket)?;
+        let place = root::open_dir(&self.place)?;
+        let mut stream = UnixStream::connect(format!("{}/{SOCKET}", proc_path(&place)))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.write_all(request.as_bytes())?;
         stream.shutdown(Shutdown::Write)?;

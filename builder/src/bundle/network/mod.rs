@@ -1,7 +1,8 @@
 //! The network of a container: a namespace of its own, joined to the host's network by a helper process.
 //!
 //! slirp4netns or pasta: both work without privilege and leave nothing on the host. The helper ends with the value
-//! that stands for it, by SIGKILL, and with the builder's pid namespace in any case.
+//! that stands for it, by SIGKILL, and with the builder's pid namespace in any case. Invariant: a port is published or an
+//! error, before the container starts.
 
 use std::fs;
 use std::os::fd::AsFd;
@@ -15,7 +16,11 @@ use super::spec::NetworkNamespace;
 use crate::error::{Error, Kind};
 use crate::sys::{netns, proc_path};
 
+mod helper;
+mod pasta;
 mod slirp;
+
+use helper::{Helper, Sight};
 
 /// What the user asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +44,7 @@ pub struct Network {
     pub address: Option<String>,
     /// The ports as published: numbers that the kernel chose are filled in.
     pub ports: Vec<Port>,
-    helper: Option<slirp::Helper>,
+    helper: Option<Helper>,
     pinned: Option<PathBuf>,
 }
 
@@ -90,11 +95,11 @@ pub fn attach(directory: &Path, choice: Choice, mut ports: Vec<Port>) -> Result<
         pinned: Some(path.clone()),
     };
     if choice == Choice::Own {
-        let helper = slirp::start(directory, &path)?;
-        helper.publish(&network.ports)?;
+        let (helper, Sight { address, resolver }) =
+            helper::start(directory, &path, &network.ports, &host_resolver())?;
         network.helper = Some(helper);
-        network.address = Some(slirp::GUEST.to_owned());
-        network.resolver = Resolver { servers: vec![slirp::DNS.to_owned()], ..host_resolver() };
+        network.address = address;
+        network.resolver = resolver;
     }
     Ok(network)
 }
@@ -104,7 +109,7 @@ pub fn attach(directory: &Path, choice: Choice, mut ports: Vec<Port>) -> Result<
 /// # Errors
 /// What is missing, and how to mend it.
 pub fn usable() -> Result<(), Error> {
-    slirp::find().map(drop)
+    helper::find().map(drop)
 }
 
 /// Makes a namespace and gives it a name, so that the runtime and the helper can open it.
