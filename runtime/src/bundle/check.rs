@@ -7,7 +7,8 @@ use crate::error::{Error, Kind};
 /// What is wrong, and where (JSON pointer).
 type Violations = Vec<(String, String)>;
 
-const RULES: [fn(&Spec, &mut Violations); 6] = [version, root, process, hostname, rlimits, annotations];
+const RULES: [fn(&Spec, &mut Violations); 7] =
+    [version, root, process, hostname, rlimits, annotations, page_sizes];
 
 /// Every rule, in order.
 pub fn check(spec: &Spec) -> Result<(), Error> {
@@ -103,5 +104,18 @@ fn rlimits(spec: &Spec, found: &mut Violations) {
 fn annotations(spec: &Spec, found: &mut Violations) {
     if spec.annotations().iter().flatten().any(|(key, _)| key.is_empty()) {
         add(found, "/annotations", "a key is empty");
+    }
+}
+
+/// The size is a part of a file's name.
+fn page_sizes(spec: &Spec, found: &mut Violations) {
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    let limits = resources.and_then(|resources| resources.hugepage_limits().as_deref()).unwrap_or_default();
+    for (at, limit) in limits.iter().enumerate() {
+        let size = limit.page_size();
+        if size.is_empty() || !size.chars().all(|c| c.is_ascii_alphanumeric()) {
+            let place = format!("/linux/resources/hugepageLimits/{at}/pageSize");
+            add(found, &place, format!("{size:?} is no size of a page, such as 2MB"));
+        }
     }
 }

@@ -8,6 +8,32 @@ use crate::error::{Error, Kind};
 
 /// Parses a configuration.
 pub(super) fn spec(text: &str, warnings: &mut Vec<String>) -> Result<Spec, Error> {
+    let spec = typed_spec(text, warnings)?;
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    match resources.is_some_and(has_unnamed_page_size) {
+        true => typed_spec(&respelled(text)?, &mut Vec::new()),
+        false => Ok(spec),
+    }
+}
+
+/// Go takes members in any case, and `pagesize` is what people write.
+fn has_unnamed_page_size(resources: &LinuxResources) -> bool {
+    resources.hugepage_limits().iter().flatten().any(|limit| limit.page_size().is_empty())
+}
+
+fn respelled(text: &str) -> Result<String, Error> {
+    let mut value: Value = serde_json::from_str(text).map_err(|e| at("config.json", "", &e.to_string()))?;
+    let limits = value.pointer_mut("/linux/resources/hugepageLimits").and_then(Value::as_array_mut);
+    for limit in limits.into_iter().flatten().filter_map(Value::as_object_mut) {
+        let other = limit.keys().find(|key| key.eq_ignore_ascii_case("pageSize")).cloned();
+        if let Some(size) = other.and_then(|key| limit.shift_remove(&key)) {
+            limit.insert("pageSize".to_owned(), size);
+        }
+    }
+    Ok(value.to_string())
+}
+
+fn typed_spec(text: &str, warnings: &mut Vec<String>) -> Result<Spec, Error> {
     typed(text, "config.json", warnings, |value, warnings| {
         let capabilities =
             value.get_mut("process").is_some_and(|process| leave_out_unknown(process, warnings));

@@ -116,19 +116,22 @@ fn refuse_in_use(place: &Place) -> Result<(), Error> {
     }
 }
 
-/// A new cpuset of v1 has neither processors nor memory, and nothing could enter it.
+/// A new cpuset of v1 has neither processors nor memory, and nothing could enter it; a parent that somebody else made may
+/// have none either.
 fn prepare(place: &Place, path: &Path) {
-    if !place.has("cpuset") {
+    if !place.has("cpuset") || path == place.mount {
         return;
     }
     let Some(parent) = path.parent() else { return };
     for name in ["cpuset.cpus", "cpuset.mems"] {
-        if let (Ok(own), Ok(above)) = (file::read(path, name), file::read(parent, name)) {
-            if own.is_empty() {
-                // Where this fails, entering fails and says why.
-                drop(file::write(path, name, &above));
-            }
+        if !file::read(path, name).is_ok_and(|own| own.is_empty()) {
+            continue;
         }
+        if file::read(parent, name).is_ok_and(|above| above.is_empty()) {
+            prepare(place, parent);
+        }
+        // Where this fails, entering fails and says why.
+        drop(file::read(parent, name).and_then(|above| file::write(path, name, &above)));
     }
 }
 

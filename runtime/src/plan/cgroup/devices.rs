@@ -52,7 +52,8 @@ impl Access {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let known = text.chars().all(|c| matches!(c, 'r' | 'w' | 'm'));
+        // An `a` says nothing, in runc either.
+        let known = text.chars().all(|c| matches!(c, 'r' | 'w' | 'm' | 'a'));
         let [read, write, mknod] = ['r', 'w', 'm'].map(|c| text.contains(c));
         (known && !text.is_empty()).then_some(Self { read, write, mknod })
     }

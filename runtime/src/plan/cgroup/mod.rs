@@ -1,4 +1,6 @@
 //! Where the container's processes are counted and limited: directories, and every value that is written there.
+//!
+//! Invariant: every byte that will be written into a cgroup's files is in the plan; host only decides between files that exist.
 
 pub mod bpf;
 pub mod devices;

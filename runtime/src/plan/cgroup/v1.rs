@@ -11,7 +11,8 @@ use crate::plan::text::invalid;
 /// All settings, in the order of writing. Refused at once when a controller that they need is nowhere mounted.
 pub(super) fn settings(resources: &LinuxResources, places: &[Place]) -> Result<Vec<Setting>, Error> {
     if resources.unified().as_ref().is_some_and(|unified| !unified.is_empty()) {
-        return Err(invalid("linux.resources.unified", "cannot use unified on cgroup v1"));
+        // runc's words.
+        return Err(Error::new(Kind::Invalid, "invalid configuration: cannot use unified on cgroup v1"));
     }
     let mut all = Vec::new();
     if let Some(memory) = resources.memory() {

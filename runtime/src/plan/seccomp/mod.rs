@@ -3,6 +3,8 @@
 //!
 //! A call that is newer than every call that the profile names gets ENOSYS instead of the default answer: programs then fall back to
 //! what the author of the profile knew, where a refusal would end them (runc's rule).
+//!
+//! Invariant: every path through a program ends in an answer, and a call of an architecture that is not listed never passes.
 
 mod arch;
 mod compare;

@@ -1,4 +1,6 @@
 //! What the container uses, as `events --stats` prints it: runc's members, units and omissions.
+//!
+//! Invariant: nothing is changed by counting; what a kernel does not count is zero, and no error.
 
 mod v1;
 mod v2;

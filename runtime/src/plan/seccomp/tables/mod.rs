@@ -1,4 +1,6 @@
 //! Numbers of system calls by architecture: facts of the kernel's interface, which never change once released.
+//!
+//! Invariant: numbers ascend and are never removed: a filter of an old profile must mean the same for ever.
 
 pub(super) mod aarch64;
 pub(super) mod arm;
