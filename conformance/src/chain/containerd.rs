@@ -19,18 +19,18 @@ pub(crate) const CASES: &[Case] = &[Case {
     run: life,
 }];
 
-const PATIENCE: Duration = Duration::from_secs(60);
-const IMAGE: &str = "docker.io/library/probe:latest";
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const IMAGE: &str = "docker.io/library/probe:latest";
 
 /// A containerd that runs until it is dropped.
-struct Containerd {
+pub(super) struct Containerd {
     running: Running,
     address: PathBuf,
     path: String,
 }
 
 impl Containerd {
-    fn start(ctx: &Ctx) -> Result<Self> {
+    pub(super) fn start(ctx: &Ctx) -> Result<Self> {
         let dir = ctx.path("containerd");
         std::fs::create_dir(&dir)?;
         let address = dir.join("sock");
@@ -40,6 +40,19 @@ impl Containerd {
             address.display()
         );
         std::fs::write(dir.join("config.toml"), config)?;
+        Self::launch(ctx)
+    }
+
+    /// Kills it without a word, and starts it again over what it left.
+    pub(super) fn restart_after_a_kill(self, ctx: &Ctx) -> Result<Self> {
+        self.running.signal(nix::sys::signal::Signal::SIGKILL)?;
+        self.running.end(PATIENCE)?;
+        Self::launch(ctx)
+    }
+
+    fn launch(ctx: &Ctx) -> Result<Self> {
+        let dir = ctx.path("containerd");
+        let address = dir.join("sock");
         // containerd finds shims on its PATH, and our shim finds the runtime beside itself.
         let path = format!(
             "{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -59,22 +72,46 @@ impl Containerd {
         Ok(this(running))
     }
 
-    fn ctr(&self, words: &[&str]) -> Result<Ended> {
+    pub(super) fn ctr(&self, words: &[&str]) -> Result<Ended> {
         ctr_at(&self.address, &self.path, words)
+    }
+
+    /// The same as a command that is not started yet.
+    pub(super) fn command(&self, words: &[&str]) -> Result<Command> {
+        ctr_command(&self.address, &self.path, words)
     }
 }
 
 fn ctr_at(address: &Path, path: &str, words: &[&str]) -> Result<Ended> {
+    process::run(&mut ctr_command(address, path, words)?, PATIENCE)
+}
+
+fn ctr_command(address: &Path, path: &str, words: &[&str]) -> Result<Command> {
     let program = process::find("ctr").context("find ctr")?;
     let mut command = Command::new(program);
     command.arg("--address").arg(address).args(words).env("PATH", path);
-    process::run(&mut command, PATIENCE)
+    Ok(command)
 }
 
-fn life(ctx: &Ctx) -> Result<()> {
+/// `ctr task delete` ends with 0 itself, and says the task's code where that is another.
+pub(super) fn tells(ended: Ended, code: i32) -> Result<()> {
+    let ended = ended.success()?;
+    if code != 0 {
+        ended.says(&format!("exit with non-zero exit code {code}"))?;
+    }
+    Ok(())
+}
+
+/// The archive of an image of nothing but the probe.
+pub(super) fn archive(ctx: &Ctx) -> Result<PathBuf> {
     let archive = ctx.path("probe.tar");
     let config = json!({"Cmd": ["/probe", "print", "from the image"], "Env": ["PATH=/"]});
     image::of_probe(&archive, &ctx.binaries.join("probe"), &config, IMAGE)?;
+    Ok(archive)
+}
+
+fn life(ctx: &Ctx) -> Result<()> {
+    let archive = archive(ctx)?;
     let containerd = Containerd::start(ctx)?;
     let verdict = under(ctx, &containerd, &archive);
     if verdict.is_err() {
@@ -106,14 +143,13 @@ fn under(ctx: &Ctx, containerd: &Containerd, archive: &Path) -> Result<()> {
     process::until("the task has stopped", PATIENCE, || {
         Ok(containerd.ctr(&["task", "ls"])?.out.lines().any(|l| l.starts_with(&two) && l.contains("STOPPED")))
     })?;
-    // `ctr` gives the task's own exit code here.
-    containerd.ctr(&["task", "delete", &two])?.code(137)?;
+    tells(containerd.ctr(&["task", "delete", &two])?, 137)?;
     containerd.ctr(&["container", "delete", &two])?.success()?;
     ensure!(containerd.ctr(&["task", "ls"])?.success()?.out.lines().count() == 1, "a task is left");
     Ok(())
 }
 
-fn stop(ctx: &Ctx, containerd: Containerd) -> Result<()> {
+pub(super) fn stop(ctx: &Ctx, containerd: Containerd) -> Result<()> {
     containerd.running.signal(nix::sys::signal::Signal::SIGTERM)?;
     containerd.running.end(PATIENCE)?;
     process::until("every shim has ended", Duration::from_secs(10), || {

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod containerd;
+mod engine;
 mod flask;
 mod handmade;
 mod hello;
@@ -15,5 +16,12 @@ mod registry;
 use crate::case::Case;
 
 /// All tables.
-pub(crate) const ALL: &[&[Case]] =
-    &[handmade::CASES, hello::CASES, flask::CASES, bad_input::CASES, interrupted::CASES, containerd::CASES];
+pub(crate) const ALL: &[&[Case]] = &[
+    handmade::CASES,
+    hello::CASES,
+    flask::CASES,
+    bad_input::CASES,
+    interrupted::CASES,
+    containerd::CASES,
+    engine::CASES,
+];
