@@ -18,7 +18,7 @@ use crate::progress::{self, Event, Mode, Sender};
 use crate::registry::Reference;
 use crate::solve;
 use crate::step::Credentials;
-use crate::store::{Descriptor, Store};
+use crate::store::{Descriptor, Store, media};
 use crate::sys::userns::{self, Side};
 
 /// Builds an image from a Dockerfile
@@ -74,15 +74,47 @@ pub(crate) fn build(args: Args, global: &Global) -> Result<ExitCode, Error> {
     let store = Store::open(&global.store_root()?)?;
     let _shared = store.share()?;
     // Pulling needs no namespaces, and a signal may end it at any moment: only the steps are carried out inside.
-    let graph = shown(&args, |sender| plan(&args, &loaded, &store, sender))?;
-    crate::bundle::sweep_cgroups();
+    let graphs = shown(&args, |sender| plan(&args, &loaded, &store, sender))?;
     if let Side::Outer(code) = userns::enter()? {
         return Ok(code);
     }
-    let descriptor =
-        shown(&args, |sender| solve(&args, (&loaded, &graph), (store.clone(), credentials), sender))?;
+    let images =
+        shown(&args, |sender| solve(&args, (&loaded, &graphs), (store.clone(), credentials), sender))?;
+    let descriptor = match images.as_slice() {
+        [image] if !is_index(&args) => image.clone(),
+        _ => index(&store, images, annotations(&args)?)?,
+    };
     name(&args, &store, &descriptor)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether an index is wanted even over a single image.
+fn is_index(args: &Args) -> bool {
+    args.recipe
+        .build_args
+        .iter()
+        .any(|arg| matches!(arg.as_str(), "BUILDKIT_MULTI_PLATFORM=1" | "BUILDKIT_MULTI_PLATFORM=true"))
+}
+
+/// One name for the images of several platforms.
+fn index(
+    store: &Store,
+    manifests: Vec<Descriptor>,
+    annotations: BTreeMap<String, String>,
+) -> Result<Descriptor, Error> {
+    let mut index = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": media::INDEX,
+        "manifests": manifests,
+    });
+    if let (false, serde_json::Value::Object(fields)) = (annotations.is_empty(), &mut index) {
+        fields.insert("annotations".to_owned(), serde_json::json!(annotations));
+    }
+    store.put_blob(media::INDEX, index.to_string().as_bytes())
+}
+
+fn annotations(args: &Args) -> Result<BTreeMap<String, String>, Error> {
+    args.annotations.iter().map(|text| pair("annotation", text)).collect()
 }
 
 /// Carries out work while its progress is shown.
@@ -95,22 +127,31 @@ fn shown<T>(args: &Args, work: impl FnOnce(&Sender) -> Result<T, Error>) -> Resu
     result
 }
 
-fn plan(args: &Args, loaded: &Loaded, store: &Store, sender: &Sender) -> Result<Graph, Error> {
+/// The graph for each platform.
+fn plan(args: &Args, loaded: &Loaded, store: &Store, sender: &Sender) -> Result<Vec<Graph>, Error> {
     let pull = if args.pull { Pull::Always } else { Pull::Missing };
-    let (graph, found) = bases::lower(loaded, args.recipe.inputs()?, &bases::Source { store, pull, sender })?;
-    for warning in check::warnings(loaded, found)? {
-        let (message, excerpt) = check::shown(loaded, &warning);
-        sender.send(Event::Warning { message, excerpt: Some(excerpt) });
+    let mut graphs = Vec::new();
+    for platform in args.recipe.platforms() {
+        let inputs = args.recipe.inputs(platform)?;
+        let (graph, found) = bases::lower(loaded, inputs, &bases::Source { store, pull, sender })?;
+        // The first says what is wrong with the file; the others would repeat it.
+        if graphs.is_empty() {
+            for warning in check::warnings(loaded, found)? {
+                let (message, excerpt) = check::shown(loaded, &warning);
+                sender.send(Event::Warning { message, excerpt: Some(excerpt) });
+            }
+        }
+        graphs.push(graph);
     }
-    Ok(graph)
+    Ok(graphs)
 }
 
 fn solve(
     args: &Args,
-    (loaded, graph): (&Loaded, &Graph),
+    (loaded, graphs): (&Loaded, &[Graph]),
     (store, credentials): (Store, Credentials),
     sender: &Sender,
-) -> Result<Descriptor, Error> {
+) -> Result<Vec<Descriptor>, Error> {
     let workspace = store.workspace()?;
     let context = match &loaded.context {
         Some(directory) => Tree::directory(directory, loaded.ignore.clone())?,
@@ -134,13 +175,9 @@ fn solve(
         runtime: args.runtime.clone(),
         progress: sender.clone(),
         compression: args.compression,
-        annotations: args
-            .annotations
-            .iter()
-            .map(|text| pair("annotation", text))
-            .collect::<Result<_, _>>()?,
+        annotations: annotations(args)?,
     };
-    solve::solve(graph, &env)
+    graphs.iter().map(|graph| solve::solve(graph, &env)).collect()
 }
 
 /// Gives the image its names, and tells who asked.

@@ -20,7 +20,7 @@ pub(crate) struct Args {
 /// Prints every broken rule to stdout; the exit code says whether there was one.
 pub(crate) fn check(args: &Args) -> Result<ExitCode, Error> {
     let loaded = args.recipe.load()?;
-    let mut inputs = args.recipe.inputs()?;
+    let mut inputs = args.recipe.inputs(args.recipe.platform()?)?;
     let warnings = offline(&loaded, &mut inputs)?;
     let mut stdout = std::io::stdout().lock();
     let written = warnings.iter().try_for_each(|warning| {

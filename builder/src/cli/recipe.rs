@@ -23,9 +23,9 @@ pub(crate) struct Recipe {
     /// Value of an ARG; without `=VALUE` it is taken from the environment
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
     pub(crate) build_args: Vec<String>,
-    /// What the image is for [default: this machine]
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    pub(crate) platform: Option<String>,
+    /// What the image is for; several make an index of images [default: this machine]
+    #[arg(long = "platform", value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
+    pub(crate) platforms: Vec<Platform>,
     /// Further contexts for FROM and --from: a directory, or docker-image://NAME
     #[arg(long = "build-context", value_name = "NAME=PLACE")]
     pub(crate) build_contexts: Vec<String>,
@@ -119,12 +119,24 @@ impl Recipe {
         Ok(None)
     }
 
-    /// What decides the graph, with no image resolved yet.
-    pub(crate) fn inputs(&self) -> Result<Inputs, Error> {
-        let host = Platform::host();
-        let platform = self.platform.as_ref().map_or_else(|| Ok(host.clone()), |text| text.parse())?;
+    /// What the images are for: at least one.
+    pub(crate) fn platforms(&self) -> Vec<Platform> {
+        if self.platforms.is_empty() { vec![Platform::host()] } else { self.platforms.clone() }
+    }
+
+    /// The one platform, for verbs that are about one graph.
+    pub(crate) fn platform(&self) -> Result<Platform, Error> {
+        match self.platforms.as_slice() {
+            [] => Ok(Platform::host()),
+            [platform] => Ok(platform.clone()),
+            _ => Err(refuse("several platforms are for build only".to_owned())),
+        }
+    }
+
+    /// What decides the graph for a platform, with no image resolved yet.
+    pub(crate) fn inputs(&self, platform: Platform) -> Result<Inputs, Error> {
         let mut inputs = Inputs::new(platform);
-        inputs.build_platform = host;
+        inputs.build_platform = Platform::host();
         inputs.build_args = self.build_args()?;
         inputs.target.clone_from(&self.target);
         inputs.contexts = self.contexts()?.into_iter().map(|(name, place)| (name, place.kind)).collect();
