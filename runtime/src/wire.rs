@@ -8,11 +8,11 @@
 //!       <---------------------------------  Terminal + master                 (with a terminal)
 //!       <---------------------------------  Listener + descriptor             (with a seccomp agent)
 //!       <---------------------------------  Ready
-//!   Go  --------------------------------->       run: start now
+//!   Go  --------------------------------->       it is on record; `run`: start now
 //!       <---------------------------------  end of file: execve has closed init's end
 //! ```
 //!
-//! `create` leaves after `Ready`; init then waits for `start` at the fifo. `Warning` may come at any time, `Failed` too, and ends
+//! `create` leaves after the last `Go`; init then waits for `start` at the fifo. `Warning` may come at any time, `Failed` too, and ends
 //! the talk. To host, end of file before `Ready` means that init was killed; to init, that the host was: it ends.
 //!
 //! Invariant: a message is one datagram of at most `MOST` bytes; what does not parse is an error, never a guess.
@@ -71,9 +71,12 @@ impl HostEnd {
         }
     }
 
-    /// Lets init go on.
+    /// Lets init go on. One that has failed meanwhile has said so: its words are still to be received.
     pub fn go(&self) -> Result<(), Error> {
-        sys::fds::send(&self.0, &[GO], None).map_err(broken)
+        match sys::fds::send(&self.0, &[GO], None) {
+            Err(source) if source.raw_os_error() == Some(libc::EPIPE) => Ok(()),
+            other => other.map_err(broken),
+        }
     }
 }
 

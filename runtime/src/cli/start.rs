@@ -32,7 +32,7 @@ pub(super) fn start(args: &Args, global: &Global) -> Result<ExitCode, Error> {
         Status::Running => return refuse("cannot start an already running container"),
         other => return refuse(&format!("cannot start a container in the {other} state")),
     }
-    host::start(&entry, &record)?;
+    host::start(&entry)?;
     poststart(&root.config(&id)?, &record)?;
     Ok(ExitCode::SUCCESS)
 }

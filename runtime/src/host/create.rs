@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{AtFlags, OFlag, open, openat};
+use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
 
 use super::spawn::{Birth, Placed, Spawned, spawn};
@@ -14,7 +14,7 @@ use crate::init::{self, Host, Kit};
 use crate::plan::Plan;
 use crate::plan::Side;
 use crate::plan::cgroup::Version;
-use crate::state::{Entry, FIFO};
+use crate::state::{Entry, FIFO, RESULT};
 use crate::sys::process;
 use crate::wire::{self, FromInit, HostEnd};
 
@@ -68,8 +68,8 @@ fn with_cgroup(order: &Order<'_>, cgroup: &cgroup::Made) -> Result<Parts, Error>
     let plan = order.plan;
     let mut kit = Kit {
         wire: init_end,
-        proc: &proc,
-        fifo: fifo(order)?,
+        proc: proc.try_clone().map_err(|source| Error::system("duplicate a descriptor", source))?,
+        start: fifos(order)?,
         sources: sources::open(plan, &proc)?,
         joins: joins(&plan.namespaces.join_inside)?,
         host: work(plan),
@@ -106,32 +106,30 @@ fn work(plan: &Plan) -> Host {
     }
 }
 
-/// Init opens the fifo by this descriptor: a mapped root could not reach it by a path.
-fn fifo(order: &Order<'_>) -> Result<Option<OwnedFd>, Error> {
+/// Both fifos are opened here: a mapped root could not reach them, and init needs no path.
+fn fifos(order: &Order<'_>) -> Result<Option<init::Start>, Error> {
     if order.start == Start::Now {
         return Ok(None);
     }
-    let doing = || format!("make {}", order.entry.path().join(FIFO).display());
-    let owner = order.plan.ids.as_ref().and_then(crate::plan::ids::Ids::root_outside);
-    // The root of a user namespace that is joined is not known to us.
-    let mode = if order.plan.namespaces.joins(libc::CLONE_NEWUSER) { 0o622 } else { 0o600 };
-    let made = (|| {
-        let dir = order.entry.dir();
-        nix::unistd::mkfifoat(dir, FIFO, Mode::from_bits_truncate(mode))?;
-        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let fifo = openat(dir, FIFO, flags, Mode::empty())?;
-        if mode == 0o622 {
-            // The umask may have taken a part away.
-            let follow = nix::sys::stat::FchmodatFlags::FollowSymlink;
-            nix::sys::stat::fchmodat(dir, FIFO, Mode::from_bits_truncate(mode), follow)?;
-        }
-        if let (Some((uid, gid)), true) = (owner, nix::unistd::geteuid().is_root()) {
-            let (uid, gid) = (nix::unistd::Uid::from_raw(uid), nix::unistd::Gid::from_raw(gid));
-            nix::unistd::fchownat(&fifo, "", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH)?;
-        }
-        Ok::<_, nix::errno::Errno>(fifo)
-    })();
-    made.map(Some).map_err(|errno| Error::system(doing(), errno))
+    let both = || {
+        let signal = fifo(order, FIFO)?;
+        let result = fifo(order, RESULT)?;
+        // A second time for writing alone: `start` hears the end when the last writer is gone.
+        let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let writer = openat(order.entry.dir(), RESULT, flags, Mode::empty())?;
+        drop(result);
+        Ok::<_, nix::errno::Errno>(init::Start { signal, result: writer })
+    };
+    both()
+        .map(Some)
+        .map_err(|errno| Error::system(format!("make a fifo in {}", order.entry.path().display()), errno))
+}
+
+/// Open for both, which does not wait for anybody.
+fn fifo(order: &Order<'_>, name: &str) -> nix::Result<OwnedFd> {
+    let dir = order.entry.dir();
+    nix::unistd::mkfifoat(dir, name, Mode::from_bits_truncate(0o600))?;
+    openat(dir, name, OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 fn joins(planned: &[crate::plan::namespaces::Join]) -> Result<Vec<(i32, OwnedFd)>, Error> {
@@ -184,7 +182,10 @@ fn talk(order: &Order<'_>, init: &Spawned, wire: &HostEnd) -> Result<Option<Owne
             }
             Some(FromInit::Terminal(master)) => match order.console {
                 Some(socket) => console::send(socket, "/dev/ptmx", &master)?,
-                None => terminal = Some(master),
+                None => {
+                    console::adopt(&master)?;
+                    terminal = Some(master);
+                }
             },
             Some(FromInit::Listener(listener)) => {
                 let state = (&order.state, "creating");

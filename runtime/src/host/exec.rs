@@ -122,7 +122,10 @@ fn attend(
             Some(FromInit::Warning(text)) => (order.warn)(&text),
             Some(FromInit::Terminal(master)) => match order.console {
                 Some(socket) => console::send(socket, "/dev/ptmx", &master)?,
-                None => terminal = Some(master),
+                None => {
+                    console::adopt(&master)?;
+                    terminal = Some(master);
+                }
             },
             Some(FromInit::Listener(listener)) => {
                 let state = hooks::state_of(order.record);

@@ -6,13 +6,13 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::sys::termios::{OutputFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
 use super::console;
 use super::spawn::Spawned;
 use crate::error::Error;
 use crate::sys::pidfd::{self, Exit};
-use crate::sys::{signal, tty};
+use crate::sys::signal;
 
 /// Blocked from before the clone, so that none is lost between the child's end and the wait for it.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ fn on_signal(number: i32, child: &Spawned, master: Option<&OwnedFd>) -> Result<O
         },
         libc::SIGWINCH => {
             if let Some(master) = master {
-                adopt_size(master);
+                console::adopt_size(master);
             }
             Ok(None)
         }
@@ -71,13 +71,6 @@ fn on_signal(number: i32, child: &Spawned, master: Option<&OwnedFd>) -> Result<O
     }
 }
 
-/// That of our own terminal, where there is one.
-fn adopt_size(master: &OwnedFd) {
-    if let Ok(size) = tty::size(std::io::stdin()).or_else(|_| tty::size(std::io::stdout())) {
-        drop(tty::set_size(master, size));
-    }
-}
-
 /// Puts the terminal back as it was.
 struct Raw(Option<Termios>);
 
@@ -87,6 +80,8 @@ impl Raw {
         let Ok(before) = tcgetattr(&stdin) else { return Self(None) };
         let mut raw = before.clone();
         cfmakeraw(&mut raw);
+        // Output is for people still: a line that the container ends begins at the left.
+        raw.output_flags.insert(OutputFlags::OPOST);
         match tcsetattr(&stdin, SetArg::TCSANOW, &raw) {
             Ok(()) => Self(Some(before)),
             Err(_) => Self(None),
@@ -105,8 +100,6 @@ impl Drop for Raw {
 fn show(child: &Spawned, master: &OwnedFd, blocked: &Blocked) -> Result<Exit, Error> {
     let signals = SignalFd::with_flags(&blocked.0, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .map_err(|errno| Error::system("wait for signals", errno))?;
-    console::clear_onlcr(master)?;
-    adopt_size(master);
     let _raw = Raw::enter();
     let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
     let (mut typing, mut showing) = (true, true);

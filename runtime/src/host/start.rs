@@ -10,40 +10,48 @@ use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::error::{Error, Kind};
-use crate::state::{Entry, FIFO, Record};
-use crate::sys::pidfd;
+use crate::state::{Entry, FIFO, RESULT};
 use crate::wire;
 
-/// Opens the fifo, at which init waits, and listens until execve has closed init's end of it: no news is good news.
-pub fn start(entry: &Entry, record: &Record) -> Result<(), Error> {
-    let wrong = |errno: Errno| Error::system(format!("open {}", entry.path().join(FIFO).display()), errno);
+/// Writes to the fifo at which init waits, and listens at the other until execve has closed init's end: no news is good news.
+pub fn start(entry: &Entry) -> Result<(), Error> {
+    let wrong = |name: &str, errno: Errno| {
+        Error::system(format!("open {}", entry.path().join(name).display()), errno)
+    };
     let dead = || Error::new(Kind::System, "container process is already dead");
-    let init = pidfd::open(record.init.pid).map_err(|_| dead())?;
-    // Checked after opening: the descriptor means this process and no later one of the same number.
-    if !record.init.is_alive() {
-        return Err(dead());
-    }
-    // Without O_NONBLOCK this would wait for ever for an init that dies now.
-    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-    let fifo = openat(entry.dir(), FIFO, flags, Mode::empty()).map_err(wrong)?;
-    let mut watched =
-        [PollFd::new(fifo.as_fd(), PollFlags::POLLIN), PollFd::new(init.as_fd(), PollFlags::POLLIN)];
-    loop {
-        match poll(&mut watched, PollTimeout::NONE) {
-            Ok(_) => break,
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(wrong(errno)),
+    let flags = OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let result = openat(entry.dir(), RESULT, OFlag::O_RDONLY | flags, Mode::empty())
+        .map_err(|errno| wrong(RESULT, errno))?;
+    let signal = match openat(entry.dir(), FIFO, OFlag::O_WRONLY | flags, Mode::empty()) {
+        // Nobody reads: init has ended.
+        Err(Errno::ENXIO) => return Err(dead()),
+        other => other.map_err(|errno| wrong(FIFO, errno))?,
+    };
+    nix::unistd::write(&signal, b"0").map_err(|errno| wrong(FIFO, errno))?;
+    let mut watched = [PollFd::new(result.as_fd(), PollFlags::POLLIN)];
+    while let Err(errno) = poll(&mut watched, PollTimeout::NONE) {
+        if errno != Errno::EINTR {
+            return Err(wrong(RESULT, errno));
         }
     }
-    let has_news = watched.first().and_then(PollFd::any).unwrap_or(false);
     let mut told = Vec::new();
-    let mut fifo = std::fs::File::from(fifo);
-    let read = fifo.read_to_end(&mut told);
-    if has_news && read.is_ok() && told.is_empty() {
-        return unlinkat(entry.dir(), FIFO, UnlinkatFlags::NoRemoveDir).map_err(wrong);
-    }
+    // Whatever cannot be read is no news either.
+    drop(std::fs::File::from(result).read_to_end(&mut told));
     match told.is_empty() {
-        true => Err(dead()),
         false => Err(wire::decode_error(&told)),
+        // Whether the program runs or has ended already: it has begun.
+        true => unlink(entry),
     }
+}
+
+fn unlink(entry: &Entry) -> Result<(), Error> {
+    for name in [RESULT, FIFO] {
+        match unlinkat(entry.dir(), name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(errno) => {
+                return Err(Error::system(format!("remove {}", entry.path().join(name).display()), errno));
+            }
+        }
+    }
+    Ok(())
 }

@@ -28,7 +28,6 @@ pub mod sources;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
-use nix::fcntl::{OFlag, openat};
 use nix::sys::prctl;
 use nix::sys::stat::{Mode, umask};
 
@@ -43,18 +42,27 @@ use sources::Sources;
 
 /// What the host hands over: all descriptors that init needs, opened before the clone.
 #[derive(Debug)]
-pub struct Kit<'a> {
+pub struct Kit {
     pub wire: InitEnd,
     /// The host's own /proc.
-    pub proc: &'a OwnedFd,
-    /// Where `start` will be heard; None for `run`, which says it over the wire.
-    pub fifo: Option<OwnedFd>,
+    pub proc: OwnedFd,
+    /// Where `start` will be heard and answered; None for `run`, which says it over the wire.
+    pub start: Option<Start>,
     pub sources: Sources,
     /// Namespaces to join from inside, with their clone flags.
     pub joins: Vec<(i32, OwnedFd)>,
     pub host: Host,
     pub ignored_signals: u64,
     pub state: hooks::State,
+}
+
+/// Two fifos that need no path any more.
+#[derive(Debug)]
+pub struct Start {
+    /// Open for both, so that reading waits for a writer.
+    pub signal: OwnedFd,
+    /// Open for writing; execve closes it.
+    pub result: OwnedFd,
 }
 
 /// Whether init has to wait until the host has done its part.
@@ -66,21 +74,42 @@ pub enum Host {
 
 /// Runs all steps in a process that the clone has just made. Whatever goes wrong is told over the wire, or through the fifo once
 /// the host has gone.
-pub fn run(plan: &Plan, mut kit: Kit<'_>) -> ! {
+pub fn run(plan: &Plan, mut kit: Kit) -> ! {
     leave(|| {
         let sources = std::mem::take(&mut kit.sources);
-        let ready = prepare(plan, &kit, sources).and_then(|ready| Ok((await_start(&kit)?, ready)));
-        let (fifo, ready) = match ready {
+        let prepared = prepare(plan, &kit, sources);
+        // The last use of the host's proc is above.
+        drop(kit.proc);
+        let prepared = prepared.and_then(|ready| await_record(&kit.wire).map(|()| ready));
+        let ready = match prepared {
             Ok(ready) => ready,
             Err(error) => return kit.wire.failed(&error),
         };
-        let error = begin(plan, &kit, &ready);
-        match fifo {
-            // Best effort: `start` may have been killed meanwhile.
-            Some(fifo) => _ = nix::unistd::write(fifo, &wire::encode(&error)),
-            None => kit.wire.failed(&error),
+        match kit.start.take() {
+            None => {
+                let error = begin(plan, &kit.state, &ready);
+                kit.wire.failed(&error);
+            }
+            Some(start) => {
+                // The host is gone, and a created container shows no descriptor that it does not need.
+                drop(kit.wire);
+                begin_later(plan, (&kit.state, &start), &ready);
+            }
         }
     })
+}
+
+/// Waits for `start`, which hears what goes wrong afterwards.
+fn begin_later(plan: &Plan, (state, start): (&hooks::State, &Start), ready: &Prepared) {
+    // No right and no descriptor is left here that the container will not have, and its owner has to be able to join it
+    // (setns(2) asks for the right to look into this process).
+    let _ = prctl::set_dumpable(true);
+    let mut signal = [0; 1];
+    if nix::unistd::read(&start.signal, &mut signal) == Ok(1) {
+        let error = begin(plan, state, ready);
+        // Best effort: `start` may have been killed meanwhile.
+        let _ = nix::unistd::write(&start.result, &wire::encode(&error));
+    }
 }
 
 /// Ends the process without running the parent's destructors, which a panic's unwinding would reach too.
@@ -95,7 +124,7 @@ struct Prepared {
     env: Vec<std::ffi::CString>,
 }
 
-fn prepare(plan: &Plan, kit: &Kit<'_>, sources: Sources) -> Result<Prepared, Error> {
+fn prepare(plan: &Plan, kit: &Kit, sources: Sources) -> Result<Prepared, Error> {
     let process = &plan.process;
     // First of all: a leaked descriptor is a way out of any namespace (CVE-2016-9962).
     fds::close_foreign(process.preserve_fds, &mut descriptors(kit, &sources))?;
@@ -106,15 +135,15 @@ fn prepare(plan: &Plan, kit: &Kit<'_>, sources: Sources) -> Result<Prepared, Err
     let root = mount_everything(plan, kit, sources)?;
     // Names, parameters and terminal once the namespaces are complete.
     names::set(plan)?;
-    procfs::set_sysctls(kit.proc, &plan.sysctls)?;
-    give_up_rights(process, plan.seccomp.as_ref(), &Around { proc: kit.proc, root: &root, wire: &kit.wire })
+    procfs::set_sysctls(&kit.proc, &plan.sysctls)?;
+    give_up_rights(process, plan.seccomp.as_ref(), &Around { proc: &kit.proc, root: &root, wire: &kit.wire })
 }
 
 fn own_session() -> Result<(), Error> {
     nix::unistd::setsid().map(drop).map_err(|errno| Error::system("make a session", errno))
 }
 
-fn enter_namespaces(plan: &Plan, kit: &Kit<'_>) -> Result<(), Error> {
+fn enter_namespaces(plan: &Plan, kit: &Kit) -> Result<(), Error> {
     if kit.host == Host::HasWork {
         // Mappings and v1 cgroups: before them no identity, and no root for the cgroup namespace.
         kit.wire.wait()?;
@@ -123,14 +152,16 @@ fn enter_namespaces(plan: &Plan, kit: &Kit<'_>) -> Result<(), Error> {
         // Before anything is made, for it to have an owner.
         namespaces::become_root()?;
     }
+    // In the cgroup, whose cpuset counts.
+    sched::reset_affinity();
     namespaces::join(&kit.joins)?;
     // After the cgroup was entered, which is its root; offsets before anything runs in the time namespace.
     namespaces::unshare(&plan.namespaces)?;
-    procfs::set_time_offsets(kit.proc, &plan.namespaces.time_offsets)?;
+    procfs::set_time_offsets(&kit.proc, &plan.namespaces.time_offsets)?;
     keyring::join(&plan.keyring)?;
     if let Some(score) = plan.process.oom_score {
         // While the files below /proc/self are still ours.
-        if let Some(warning) = procfs::set_oom_score(kit.proc, score)? {
+        if let Some(warning) = procfs::set_oom_score(&kit.proc, score)? {
             kit.wire.warn(&warning)?;
         }
     }
@@ -146,7 +177,7 @@ fn enter_namespaces(plan: &Plan, kit: &Kit<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn mount_everything(plan: &Plan, kit: &Kit<'_>, mut sources: Sources) -> Result<OwnedFd, Error> {
+fn mount_everything(plan: &Plan, kit: &Kit, mut sources: Sources) -> Result<OwnedFd, Error> {
     // Modes are meant as they are written.
     umask(Mode::empty());
     root::set_propagation(&plan.rootfs)?;
@@ -162,10 +193,8 @@ fn mount_everything(plan: &Plan, kit: &Kit<'_>, mut sources: Sources) -> Result<
     };
     // After the mounts, of which one is /dev.
     devices::make(&plan.devices, &root, &mut sources)?;
-    place::open(&root, &plan.process.cwd, place::Kind::Directory).map_err(|source| {
-        Error::system(format!("make the working directory {}", plan.process.cwd.display()), source)
-    })?;
-    run_hooks(plan, kit, &plan.hooks.create_container, ("createContainer", "creating"))?;
+    program::make_cwd(&root, &plan.process.cwd)?;
+    run_hooks(plan, &kit.state, &plan.hooks.create_container, ("createContainer", "creating"))?;
     // After the hooks, which may mount over something; before the host's /dev/null is out of reach.
     masks::apply(&plan.masks, &root)?;
     let peer = match plan.process.terminal {
@@ -226,22 +255,15 @@ fn give_up_rights(
     Ok(Prepared { program, env })
 }
 
-/// Tells the host that all is done, and waits until the container is to start.
-fn await_start(kit: &Kit<'_>) -> Result<Option<OwnedFd>, Error> {
-    kit.wire.ready()?;
-    // Until the container is on record; a runtime that is killed before takes it along.
-    kit.wire.wait()?;
-    let Some(fifo) = &kit.fifo else { return Ok(None) };
-    // Opening blocks until there is a reader. By the number, in the host's proc: the path is out of reach.
-    let path = format!("self/fd/{}", fifo.as_raw_fd());
-    let opened = openat(kit.proc, path.as_str(), OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty());
-    let opened = opened.map_err(|errno| Error::system("wait for start at the fifo", errno))?;
-    Ok(Some(opened))
+/// Until the container is on record: a runtime that is killed before takes it along.
+fn await_record(wire: &InitEnd) -> Result<(), Error> {
+    wire.ready()?;
+    wire.wait()
 }
 
 /// What must not happen before the container is started; returns only with an error.
-fn begin(plan: &Plan, kit: &Kit<'_>, ready: &Prepared) -> Error {
-    let begun = run_hooks(plan, kit, &plan.hooks.start_container, ("startContainer", "created"))
+fn begin(plan: &Plan, state: &hooks::State, ready: &Prepared) -> Error {
+    let begun = run_hooks(plan, state, &plan.hooks.start_container, ("startContainer", "created"))
         .and_then(|()| pass_on(plan.process.preserve_fds));
     match begun {
         Ok(()) => program::start(&ready.program, &plan.process, &ready.env),
@@ -257,17 +279,17 @@ fn pass_on(preserve_fds: u32) -> Result<(), Error> {
 
 fn run_hooks(
     plan: &Plan,
-    kit: &Kit<'_>,
+    state: &hooks::State,
     hooks: &[crate::plan::hooks::Hook],
     (name, status): (&'static str, &'static str),
 ) -> Result<(), Error> {
     let pid = nix::unistd::getpid().as_raw();
-    hooks::run(hooks, &hooks::Moment { name, status, pid, state: &kit.state, env: &plan.process.env })
+    hooks::run(hooks, &hooks::Moment { name, status, pid, state, env: &plan.process.env })
 }
 
-fn descriptors(kit: &Kit<'_>, sources: &Sources) -> Vec<RawFd> {
+fn descriptors(kit: &Kit, sources: &Sources) -> Vec<RawFd> {
     let mut all = vec![kit.wire.as_fd().as_raw_fd(), kit.proc.as_raw_fd()];
-    all.extend(kit.fifo.iter().map(AsRawFd::as_raw_fd));
+    all.extend(kit.start.iter().flat_map(|start| [start.signal.as_raw_fd(), start.result.as_raw_fd()]));
     all.extend(kit.joins.iter().map(|(_, fd)| fd.as_raw_fd()));
     all.extend(sources.descriptors());
     all

@@ -34,7 +34,7 @@ pub fn unshare(namespaces: &Namespaces) -> Result<(), Error> {
     }
 }
 
-/// The kind's name in the configuration.
+/// The kind's name in the configuration; several at once are those that `exec` enters first.
 pub fn name(flag: i32) -> &'static str {
     match flag {
         libc::CLONE_NEWNS => "mount",
@@ -44,6 +44,7 @@ pub fn name(flag: i32) -> &'static str {
         libc::CLONE_NEWUSER => "user",
         libc::CLONE_NEWPID => "pid",
         libc::CLONE_NEWNET => "network",
-        _ => "time",
+        libc::CLONE_NEWTIME => "time",
+        _ => "container's user and pid",
     }
 }

@@ -10,6 +10,7 @@ use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{SFlag, fstat, stat};
 use nix::unistd::AccessFlags;
 
+use super::place;
 use crate::error::{Error, Kind};
 use crate::plan::process::{Home, Process};
 use crate::sys::{exec, path};
@@ -26,6 +27,16 @@ pub fn enter_cwd(root: &OwnedFd, cwd: &Path) -> Result<(), Error> {
         }
         _ => Error::system(doing(), source),
     })
+}
+
+/// Makes it where it is missing. A path that cannot be followed is told of when it is entered.
+pub fn make_cwd(root: &OwnedFd, cwd: &Path) -> Result<(), Error> {
+    match place::open(root, cwd, place::Kind::Directory) {
+        Err(source) if source.raw_os_error() != Some(libc::ELOOP) => {
+            Err(Error::system(format!("make the working directory {}", cwd.display()), source))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The same once more as the user, who may reach a directory that root may not (a network file system).

@@ -35,6 +35,8 @@ pub fn attach(rootfs: &Rootfs, tree: &OwnedFd) -> Result<(), Error> {
         // What is attached to a shared mount appears on the host too, and pivot_root refuses it.
         let private = Propagation { flag: libc::MS_PRIVATE, recursive: false };
         change_propagation("/", private).map_err(wrong)?;
+        // So is the new root, on which the old one lies for a moment.
+        sys::mount::set_propagation(tree, libc::MS_PRIVATE, 0).map_err(wrong)?;
     }
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let top = open("/", flags, Mode::empty()).map_err(|errno| wrong(errno.into()))?;

@@ -12,7 +12,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::record::{Head, Record, VERSION};
 use super::root::open_dir;
-use super::{FIFO, STATE};
+use super::{FIFO, RESULT, STATE};
 use crate::error::{Error, Kind};
 
 /// A container's directory; the lock on it, once taken, is held until `unlock` or the end of the process.
@@ -74,7 +74,7 @@ impl Entry {
 
     /// Frees the name: the state file goes last but the directory, so that a cut-off removal can be repeated.
     pub fn remove(&self) -> Result<(), Error> {
-        for name in [NEW, FIFO, STATE] {
+        for name in [NEW, FIFO, RESULT, STATE] {
             match unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir) {
                 Ok(()) | Err(Errno::ENOENT) => {}
                 Err(errno) => return Err(self.wrong("remove", errno)),

@@ -20,5 +20,7 @@ pub use root::{Found, Root};
 
 /// In a container's directory: what `start` opens to let init go on.
 pub const FIFO: &str = "exec.fifo";
+/// In a container's directory: where `start` reads what went wrong between that and execve.
+pub const RESULT: &str = "exec.result";
 /// In a container's directory.
 pub const STATE: &str = "state.json";
