@@ -240,7 +240,8 @@ fn shim_killed(ctx: &Ctx) -> Result<()> {
         })?;
         engine.containerd.ctr(&["container", "delete", &engine.id])?.success()?;
         let bundles = engine.ctx.path("containerd/state/io.containerd.runtime.v2.task/default");
-        ensure!(std::fs::read_dir(bundles)?.next().is_none(), "a bundle is left");
+        // containerd forgets the task first and removes the bundle then.
+        process::until("the bundle is gone", PATIENCE, || Ok(std::fs::read_dir(&bundles)?.next().is_none()))?;
         Ok(engine.containerd)
     })
 }
