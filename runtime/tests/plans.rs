@@ -1,0 +1,220 @@
+//! Decisions as text: a configuration and a host go in, the plan comes out. `UPDATE=1 cargo test` rewrites the texts; what a reviewer
+//! reads is their difference.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::path::{Path, PathBuf};
+
+use runtime::plan::caps::CapSet;
+use runtime::plan::cgroup::Manager;
+use runtime::plan::facts::{
+    Caller, Cgroups, Facts, Hierarchy, Kernel, Ownership, Security, Setgroups, UserNs,
+};
+use runtime::plan::rootfs::Pivot;
+use runtime::plan::{Keyring, Options};
+use runtime::{bundle, plan};
+use serde_json::{Value, json};
+
+fn hierarchy(controllers: &[&str], mount: &str, own: &str) -> Hierarchy {
+    let controllers = controllers.iter().map(|name| (*name).to_owned()).collect();
+    Hierarchy { controllers, mount: PathBuf::from(mount), own: PathBuf::from(own) }
+}
+
+/// Root, on a host with cgroup v2 alone.
+fn root() -> Facts {
+    Facts {
+        caller: Caller {
+            uid: 0,
+            gid: 0,
+            effective: CapSet((1 << 41) - 1),
+            bounding: CapSet((1 << 41) - 1),
+            user_ns: UserNs::Initial,
+            setgroups: Setgroups::Allow,
+            network: Ownership::Ours,
+            ignored_signals: 0,
+        },
+        kernel: Kernel { major: 6, minor: 12 },
+        security: Security { apparmor: false, selinux: false },
+        cgroups: Cgroups { v1: Vec::new(), v2: Some(hierarchy(&[], "/sys/fs/cgroup", "/")) },
+    }
+}
+
+/// An ordinary user, logged in.
+fn user() -> Facts {
+    let mut facts = root();
+    facts.caller.uid = 1000;
+    facts.caller.gid = 1000;
+    facts.caller.effective = CapSet(0);
+    facts.caller.network = Ownership::Foreign;
+    let own = "/user.slice/user-1000.slice/user@1000.service/app.slice/a.scope";
+    facts.cgroups.v2 = Some(hierarchy(&[], "/sys/fs/cgroup", own));
+    facts
+}
+
+/// Root, on a host with both versions.
+fn hybrid() -> Facts {
+    let mut facts = root();
+    facts.cgroups = Cgroups {
+        v1: ["memory", "cpu", "cpuset", "pids", "devices", "freezer"]
+            .map(|name| hierarchy(&[name], &format!("/sys/fs/cgroup/{name}"), "/"))
+            .to_vec(),
+        v2: Some(hierarchy(&[], "/sys/fs/cgroup/unified", "/")),
+    };
+    facts
+}
+
+fn options() -> Options {
+    Options {
+        id: "box".to_owned(),
+        bundle: PathBuf::from("/bundle"),
+        pivot: Pivot::PivotRoot,
+        keyring: Keyring::Own("_ses.box".to_owned()),
+        preserve_fds: 0,
+        cgroups: Manager::Cgroupfs,
+    }
+}
+
+/// The smallest configuration that is one.
+fn small() -> Value {
+    json!({
+        "ociVersion": "1.3.0",
+        "root": { "path": "rootfs" },
+        "process": { "cwd": "/", "args": ["sh"], "env": ["PATH=/bin"], "user": { "uid": 0, "gid": 0 } },
+        "linux": { "namespaces": [{ "type": "mount" }, { "type": "pid" }, { "type": "uts" }] },
+    })
+}
+
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
+
+fn decide(config: &Value, facts: &Facts) -> Result<String, String> {
+    let spec = bundle::recorded(&config.to_string()).map_err(|error| error.to_string())?;
+    bundle::check(&spec).map_err(|error| error.to_string())?;
+    let plan = plan::plan(&spec, facts, &options()).map_err(|error| error.to_string())?;
+    Ok(plan::show(&plan))
+}
+
+fn golden(name: &str, config: &Value, facts: &Facts) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/plans/{name}.txt"));
+    let text = format!("{}\n", decide(config, facts).unwrap());
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    assert_eq!(text, std::fs::read_to_string(&path).unwrap_or_default(), "{}", path.display());
+}
+
+#[test]
+fn the_smallest_container() {
+    golden("small", &small(), &root());
+}
+
+#[test]
+fn an_ordinary_user() {
+    let mut config = small();
+    merge(
+        &mut config,
+        json!({
+            "linux": {
+                "namespaces": [{ "type": "mount" }, { "type": "user" }],
+                "uidMappings": [{ "containerID": 0, "hostID": 1000, "size": 1 }, { "containerID": 1, "hostID": 100_000, "size": 65536 }],
+                "gidMappings": [{ "containerID": 0, "hostID": 1000, "size": 1 }],
+            },
+            "mounts": [{ "destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"] }],
+        }),
+    );
+    golden("user", &config, &user());
+}
+
+fn limits() -> Value {
+    json!({ "linux": { "resources": {
+        "memory": { "limit": 100_000_000, "swap": 150_000_000, "reservation": 50_000_000 },
+        "cpu": { "shares": 1024, "quota": 50000, "period": 100_000, "cpus": "0-1" },
+        "pids": { "limit": 0 },
+        "devices": [{ "allow": false, "access": "rwm" }, { "allow": true, "type": "c", "major": 10, "minor": 229, "access": "r" }],
+    } } })
+}
+
+#[test]
+fn limits_on_v2() {
+    let mut config = small();
+    merge(&mut config, limits());
+    golden("limits_v2", &config, &root());
+}
+
+#[test]
+fn limits_on_v1() {
+    let mut config = small();
+    merge(&mut config, limits());
+    golden("limits_v1", &config, &hybrid());
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_place() {
+    let table = [
+        (json!({ "ociVersion": null }), "config.json: /ociVersion: invalid type: null, expected a string at line 1 column 18"),
+        (json!({ "ociVersion": "" }), "config.json: /ociVersion: is missing"),
+        (json!({ "ociVersion": "2.0.0" }), "config.json: /ociVersion: 2.0.0 is not supported, 1.x is"),
+        (
+            json!({ "process": { "cwd": "tmp", "args": [] } }),
+            "config.json: /process/cwd: Cwd must be an absolute path; /process/args: args must not be empty",
+        ),
+        (
+            json!({ "process": { "user": { "uid": 4_294_967_296_u64 } } }),
+            "config.json: /process/user/uid: invalid value: integer `4294967296`, expected u32 at line 1 column 126",
+        ),
+        (json!({ "process": { "user": { "uid": u32::MAX } } }), "config.json: /process/user: 4294967295 is not an id"),
+        (json!({ "process": { "args": ["a\u{0}b"] } }), "config.json: /process: a string contains a NUL character"),
+        (
+            json!({ "process": { "rlimits": [
+                { "type": "RLIMIT_CORE", "soft": 0, "hard": 0 },
+                { "type": "RLIMIT_CORE", "soft": 2, "hard": 1 },
+            ] } }),
+            "config.json: /process/rlimits/1: RLIMIT_CORE is listed twice; /process/rlimits/1: the soft limit of \
+             RLIMIT_CORE is above the hard one",
+        ),
+        (
+            json!({ "linux": { "rootfsPropagation": "sideways" } }),
+            "config.json: linux.rootfsPropagation: \"sideways\" is no kind of propagation",
+        ),
+        (
+            json!({ "linux": { "sysctl": { "kernel.panic": "1" } } }),
+            "config.json: linux.sysctl.kernel.panic: is not separate for each container",
+        ),
+        (
+            json!({ "linux": { "resources": { "memory": { "swap": 5 } } } }),
+            "config.json: linux.resources.memory.swap: unable to set swap limit without memory limit",
+        ),
+        (
+            json!({ "linux": { "resources": { "unified": { "../x": "1" } } } }),
+            "config.json: linux.resources.unified.../x: must be a file name with a controller's prefix",
+        ),
+        (
+            json!({ "linux": { "seccomp": { "defaultAction": "SCMP_ACT_NOTIFY" } } }),
+            "config.json: linux.seccomp.defaultAction: SCMP_ACT_NOTIFY cannot be used as default action",
+        ),
+        (
+            json!({ "linux": { "seccomp": {
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [{ "names": ["mkdir"], "action": "SCMP_ACT_NOTIFY" }],
+            } } }),
+            "config.json: linux.seccomp.listenerPath: is missing, and SCMP_ACT_NOTIFY is used",
+        ),
+        (
+            json!({ "mounts": [{ "destination": "/proc/sys", "type": "tmpfs", "source": "tmpfs" }] }),
+            "config.json: mounts[0]: \"/proc/sys\" cannot be mounted because it is inside /proc",
+        ),
+    ];
+    for (patch, text) in table {
+        let mut config = small();
+        merge(&mut config, patch.clone());
+        assert_eq!(decide(&config, &root()), Err(text.to_owned()), "{patch}");
+    }
+}
