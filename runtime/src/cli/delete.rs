@@ -33,7 +33,7 @@ pub(super) fn delete(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     // Whoever creates or starts it at this moment comes to an end first; a killed one holds no lock.
     entry.lock()?;
     match root.find(&id) {
-        Ok(Found::Container(record)) => one(args, &record, &root)?,
+        Ok(Found::Container(record)) => one(args, &record, (&root, global))?,
         Ok(Found::Intent(intent)) if args.force => remove::intent(&entry, &intent)?,
         Ok(Found::Corrupt(_)) if args.force => entry.remove()?,
         Ok(Found::Intent(_)) => {
@@ -48,7 +48,7 @@ pub(super) fn delete(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn one(args: &Args, record: &Record, root: &Root) -> Result<(), Error> {
+fn one(args: &Args, record: &Record, (root, global): (&Root, &Global)) -> Result<(), Error> {
     let id = ContainerId::parse(&record.id)?;
     let entry = root.entry(&id)?;
     let status = remove::status(record, entry.path())?;
@@ -65,6 +65,10 @@ fn one(args: &Args, record: &Record, root: &Root) -> Result<(), Error> {
     remove::container(&entry, record)?;
     match poststop {
         Ok(hooks) => hooks::run(&hooks.poststop, "poststop", "stopped", record),
+        Err(error) if args.force => {
+            global.log.warn(&format!("poststop hooks are not run: {error}"));
+            Ok(())
+        }
         Err(error) => Err(error),
     }
 }
