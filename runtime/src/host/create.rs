@@ -69,6 +69,11 @@ fn with_cgroup(order: &Order<'_>, cgroup: &cgroup::Made) -> Result<Parts, Error>
     let mut kit = Kit {
         wire: init_end,
         proc: proc.try_clone().map_err(|source| Error::system("duplicate a descriptor", source))?,
+        lock: order
+            .entry
+            .dir()
+            .try_clone_to_owned()
+            .map_err(|source| Error::system("duplicate a descriptor", source))?,
         start: fifos(order)?,
         sources: sources::open(plan, &proc)?,
         joins: joins(&plan.namespaces.join_inside)?,

@@ -29,6 +29,7 @@ pub mod sources;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use nix::sys::prctl;
+use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 
 use crate::error::{Error, Kind};
@@ -46,6 +47,8 @@ pub struct Kit {
     pub wire: InitEnd,
     /// The host's own /proc.
     pub proc: OwnedFd,
+    /// The container's locked directory: whoever wants to remove what a killed runtime left waits until we have ended too.
+    pub lock: OwnedFd,
     /// Where `start` will be heard and answered; None for `run`, which says it over the wire.
     pub start: Option<Start>,
     pub sources: Sources,
@@ -80,11 +83,20 @@ pub fn run(plan: &Plan, mut kit: Kit) -> ! {
         let prepared = prepare(plan, &kit, sources);
         // The last use of the host's proc is above.
         drop(kit.proc);
-        let prepared = prepared.and_then(|ready| await_record(&kit.wire).map(|()| ready));
+        let prepared = prepared.and_then(|ready| {
+            // No right and no descriptor that matters is left here, and the owner of a created container has to be able to join
+            // it (setns(2) asks for the right to look into this process).
+            if kit.start.is_some() {
+                set_dumpable(true)?;
+            }
+            await_record(&kit.wire)?;
+            Ok(ready)
+        });
         let ready = match prepared {
             Ok(ready) => ready,
             Err(error) => return kit.wire.failed(&error),
         };
+        drop(kit.lock);
         match kit.start.take() {
             None => {
                 let error = begin(plan, &kit.state, &ready);
@@ -101,9 +113,6 @@ pub fn run(plan: &Plan, mut kit: Kit) -> ! {
 
 /// Waits for `start`, which hears what goes wrong afterwards.
 fn begin_later(plan: &Plan, (state, start): (&hooks::State, &Start), ready: &Prepared) {
-    // No right and no descriptor is left here that the container will not have, and its owner has to be able to join it
-    // (setns(2) asks for the right to look into this process).
-    let _ = prctl::set_dumpable(true);
     let mut signal = [0; 1];
     if nix::unistd::read(&start.signal, &mut signal) == Ok(1) {
         let error = begin(plan, state, ready);
@@ -128,6 +137,8 @@ fn prepare(plan: &Plan, kit: &Kit, sources: Sources) -> Result<Prepared, Error> 
     let process = &plan.process;
     // First of all: a leaked descriptor is a way out of any namespace (CVE-2016-9962).
     fds::close_foreign(process.preserve_fds, &mut descriptors(kit, &sources))?;
+    // Whatever a step may wait for.
+    die_with_host(Some(Signal::SIGKILL))?;
     // Before anything can fail in a way that a signal to the caller's session would hide.
     own_session()?;
     signals::reset(kit.ignored_signals)?;
@@ -137,6 +148,15 @@ fn prepare(plan: &Plan, kit: &Kit, sources: Sources) -> Result<Prepared, Error> 
     names::set(plan)?;
     procfs::set_sysctls(&kit.proc, &plan.sysctls)?;
     give_up_rights(process, plan.seccomp.as_ref(), &Around { proc: &kit.proc, root: &root, wire: &kit.wire })
+}
+
+/// SIGKILL when the runtime is killed; a change of user makes the kernel forget it.
+fn die_with_host(signal: Option<Signal>) -> Result<(), Error> {
+    prctl::set_pdeathsig(signal).map_err(|errno| Error::system("tie init to the runtime", errno))
+}
+
+fn set_dumpable(dumpable: bool) -> Result<(), Error> {
+    prctl::set_dumpable(dumpable).map_err(|errno| Error::system("change whether init is dumpable", errno))
 }
 
 fn own_session() -> Result<(), Error> {
@@ -151,6 +171,7 @@ fn enter_namespaces(plan: &Plan, kit: &Kit) -> Result<(), Error> {
     if plan.namespaces.user_is_foreign() {
         // Before anything is made, for it to have an owner.
         namespaces::become_root()?;
+        die_with_host(Some(Signal::SIGKILL))?;
     }
     // In the cgroup, whose cpuset counts.
     sched::reset_affinity();
@@ -167,7 +188,7 @@ fn enter_namespaces(plan: &Plan, kit: &Kit) -> Result<(), Error> {
     }
     // From here on processes of the container could be beside us: none of them may look into this one, through
     // /proc/PID/exe least of all (CVE-2019-5736).
-    prctl::set_dumpable(false).map_err(|errno| Error::system("become undumpable", errno))?;
+    set_dumpable(false)?;
     names::raise_loopback(plan)?;
     if !(plan.hooks.prestart.is_empty() && plan.hooks.create_runtime.is_empty()) {
         // In the runtime's namespaces, once ours exist.
@@ -257,6 +278,8 @@ fn give_up_rights(
 
 /// Until the container is on record: a runtime that is killed before takes it along.
 fn await_record(wire: &InitEnd) -> Result<(), Error> {
+    // The host ends by itself now and then; while we wait for its word, the end of file tells.
+    die_with_host(None)?;
     wire.ready()?;
     wire.wait()
 }
@@ -288,7 +311,7 @@ fn run_hooks(
 }
 
 fn descriptors(kit: &Kit, sources: &Sources) -> Vec<RawFd> {
-    let mut all = vec![kit.wire.as_fd().as_raw_fd(), kit.proc.as_raw_fd()];
+    let mut all = vec![kit.wire.as_fd().as_raw_fd(), kit.proc.as_raw_fd(), kit.lock.as_raw_fd()];
     all.extend(kit.start.iter().flat_map(|start| [start.signal.as_raw_fd(), start.result.as_raw_fd()]));
     all.extend(kit.joins.iter().map(|(_, fd)| fd.as_raw_fd()));
     all.extend(sources.descriptors());

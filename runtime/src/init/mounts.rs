@@ -133,7 +133,8 @@ pub fn directory(planned: &Mount, site: &Site<'_>) -> Result<Place, Error> {
 /// proc and sysfs hold what the runtime relies on: a link in their place could send it elsewhere (CVE-2019-19921).
 pub fn ordinary_directory(planned: &Mount, kind: &str, site: &Site<'_>) -> Result<Place, Error> {
     let refuse = || {
-        let text = format!("filesystem {kind:?} must be mounted on ordinary directory");
+        let at = planned.destination.display();
+        let text = format!("mount {kind} on {at}: filesystem {kind:?} must be mounted on ordinary directory");
         Error::new(error::Kind::Attack, text)
     };
     match path::open_plain_in(site.root, &planned.destination, OFlag::O_PATH) {
