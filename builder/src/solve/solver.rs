@@ -203,13 +203,9 @@ impl<'a> Solver<'a> {
         let below = if stands_alone { Vec::new() } else { self.files(base, progress)? };
         let draft = Draft::new(&self.env.store, below)?;
         let tree = |from: &From| self.tree(from, progress);
-        let runtime = match &self.runtime {
-            Ok(runtime) => runtime,
-            Err(error) => return Err(Error::new(error.kind(), error.to_string())),
-        };
         let hands = Hands {
             store: &self.env.store,
-            runtime,
+            runtime: &self.runtime,
             tree: &tree,
             credentials: &self.env.credentials,
             interrupt: self.interrupt,

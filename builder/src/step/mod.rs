@@ -29,8 +29,8 @@ pub use interrupt::Interrupt;
 pub struct Hands<'a> {
     /// Where cache directories are.
     pub store: &'a Store,
-    /// What runs processes.
-    pub runtime: &'a Runtime,
+    /// What runs processes, or why there is nothing: only a RUN needs it.
+    pub runtime: &'a Result<Runtime, Error>,
     /// Finds the tree that files come from.
     pub tree: &'a (dyn Fn(&From) -> Result<Arc<Tree>, Error> + Sync),
     /// What the command line entrusts to steps.
@@ -65,6 +65,12 @@ impl std::fmt::Debug for Secret {
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
             Self::Value(_) => f.write_str("Value"),
         }
+    }
+}
+
+impl Hands<'_> {
+    fn runtime(&self) -> Result<&Runtime, Error> {
+        self.runtime.as_ref().map_err(|error| Error::new(error.kind(), error.to_string()))
     }
 }
 

@@ -58,7 +58,8 @@ pub(super) fn run(run: &Run, draft: &Draft, hands: &Hands<'_>) -> Result<(), Err
 
 /// Runs the bundle to its end, passing its output on.
 fn carry_out(id: &str, directory: &Path, hands: &Hands<'_>) -> Result<Exit, Error> {
-    let mut child = hands.runtime.start(directory, id, Stdio::Captured)?;
+    let runtime = hands.runtime()?;
+    let mut child = runtime.start(directory, id, Stdio::Captured)?;
     let watched = hands.interrupt.watch(id, child.id());
     std::thread::scope(|scope| {
         if let Some(output) = child.stdout.take() {
@@ -67,11 +68,11 @@ fn carry_out(id: &str, directory: &Path, hands: &Hands<'_>) -> Result<Exit, Erro
         if let Some(output) = child.stderr.take() {
             scope.spawn(|| pass_on(output, Stream::Stderr, hands.progress));
         }
-        let exit = hands.runtime.wait(&mut child, directory);
+        let exit = runtime.wait(&mut child, directory);
         hands.interrupt.forget(id);
         if hands.interrupt.is_raised() {
             // The runtime was killed: its container may live, and hold the pipes open.
-            hands.runtime.delete(id)?;
+            runtime.delete(id)?;
             return Err(Interrupt::error());
         }
         watched.and(exit)
