@@ -2,7 +2,8 @@
 //!
 //! No RUN, so no runtime is needed; user namespaces are, unless root runs the tests.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
+#![expect(clippy::print_stdout, reason = "what could not run here is said")]
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -59,6 +59,9 @@ pub(crate) struct Args {
     /// Check the Dockerfile against the rules instead of building
     #[arg(long)]
     check: bool,
+    /// Say for each step that is carried out why it was not cached
+    #[arg(long)]
+    explain: bool,
     /// The runtime for RUN [default: runtime, beside this program or on PATH]
     #[arg(long, env = "CORACLE_RUNTIME", value_name = "PATH")]
     runtime: Option<PathBuf>,
@@ -174,6 +177,7 @@ fn solve(
         credentials,
         runtime: args.runtime.clone(),
         progress: sender.clone(),
+        explain: args.explain,
         compression: args.compression,
         annotations: annotations(args)?,
     };

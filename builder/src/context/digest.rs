@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::{AtFlags, OFlag, readlinkat};
 use nix::sys::stat::{FileStat, fstatat};
@@ -14,44 +14,61 @@ use super::tree::{Owner, Tree};
 use crate::dockerfile::ignore::Ignore;
 use crate::error::Error;
 use crate::store::{Digest, Hasher};
-use crate::sys::{proc_path, root};
+use crate::sys::{proc_path, root, xattr};
 
-/// The digest of what `found` brings along, without what `excludes` leaves out.
+/// Some files, by content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// The digest of all of them.
+    pub digest: Digest,
+    /// The digest of each: its kind, mode, owner, attributes and bytes.
+    pub objects: Vec<(PathBuf, Digest)>,
+}
+
+/// What `found` brings along, without what `excludes` leaves out.
 ///
 /// # Errors
 /// The file system's.
-pub fn digest(tree: &Tree, found: &[Match], excludes: Option<&Ignore>) -> Result<Digest, Error> {
-    let mut feed = Feed { hasher: Hasher::new(), tree, excludes };
+pub fn content(tree: &Tree, found: &[Match], excludes: Option<&Ignore>) -> Result<Content, Error> {
+    let mut feed = Feed { objects: Vec::new(), tree, excludes };
     for matched in found {
         let doing = |error| Error::system(format!("read {}", matched.path.display()), error);
+        let mut hasher = feed.head(&matched.stat);
+        if !matched.is_directory() {
+            of_object(&mut hasher, &matched.object, &matched.stat).map_err(doing)?;
+        }
+        feed.objects.push((matched.path.clone(), hasher.finish()));
         if matched.is_directory() {
-            feed.head(&matched.path, &matched.stat);
             feed.directory(&matched.object, &matched.path).map_err(doing)?;
-        } else {
-            feed.head(&matched.path, &matched.stat);
-            feed.content(&matched.object, &matched.stat).map_err(doing)?;
         }
     }
-    Ok(feed.hasher.finish())
+    let mut whole = Hasher::new();
+    for (path, digest) in &feed.objects {
+        // Lengths in front, so that no two lists read the same.
+        let path = path.as_os_str().as_bytes();
+        whole.update(format!("{} ", path.len()).as_bytes());
+        whole.update(path);
+        whole.update(digest.as_str().as_bytes());
+    }
+    Ok(Content { digest: whole.finish(), objects: feed.objects })
 }
 
 struct Feed<'a> {
-    hasher: Hasher,
+    objects: Vec<(PathBuf, Digest)>,
     tree: &'a Tree,
     excludes: Option<&'a Ignore>,
 }
 
 impl Feed<'_> {
-    /// Path, kind, mode and owner; lengths in front, so that no two trees read the same.
-    fn head(&mut self, path: &Path, stat: &FileStat) {
+    /// Kind, mode and owner.
+    fn head(&self, stat: &FileStat) -> Hasher {
         let (uid, gid) = match self.tree.owner {
             Owner::Root => (0, 0),
             Owner::Same => (stat.st_uid, stat.st_gid),
         };
-        let path = path.as_os_str().as_bytes();
-        self.hasher.update(format!("{} ", path.len()).as_bytes());
-        self.hasher.update(path);
-        self.hasher.update(format!(" {:o} {uid}:{gid} ", stat.st_mode).as_bytes());
+        let mut hasher = Hasher::new();
+        hasher.update(format!("{:o} {uid}:{gid} ", stat.st_mode).as_bytes());
+        hasher
     }
 
     fn directory(&mut self, directory: &OwnedFd, path: &Path) -> io::Result<()> {
@@ -59,59 +76,69 @@ impl Feed<'_> {
             let at = path.join(&name);
             let stat = fstatat(directory, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
             let is_directory = stat.st_mode & libc::S_IFMT == libc::S_IFDIR;
-            let hidden = self.tree.hides(&at);
-            if hidden && !(is_directory && self.tree.may_show_below(&at)) {
-                continue;
-            }
             let text = at.to_string_lossy();
             let excluded = self.excludes.is_some_and(|ignore| ignore.excludes(&text));
-            let visible_below = || self.excludes.is_some_and(|ignore| ignore.may_see_below(&text));
-            if excluded && !(is_directory && visible_below()) {
+            let left_out = excluded || self.tree.hides(&at);
+            let may_show_below = || {
+                self.tree.may_show_below(&at)
+                    && self.excludes.is_none_or(|ignore| ignore.may_see_below(&text))
+            };
+            if left_out && !(is_directory && may_show_below()) {
                 continue;
             }
-            if !hidden && !excluded {
-                self.head(&at, &stat);
+            if !left_out {
+                let mut hasher = self.head(&stat);
+                of_child(&mut hasher, (directory, &name), &stat)?;
+                self.objects.push((at.clone(), hasher.finish()));
             }
-            match stat.st_mode & libc::S_IFMT {
-                libc::S_IFDIR => {
-                    let inside = root::open_child(directory, &name, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
-                    self.directory(&inside, &at)?;
-                }
-                libc::S_IFLNK => {
-                    let target = readlinkat(directory, name.as_os_str())?;
-                    self.hasher.update(format!("{} ", target.len()).as_bytes());
-                    self.hasher.update(target.as_bytes());
-                }
-                libc::S_IFREG => {
-                    let file = root::open_child(directory, &name, OFlag::O_RDONLY)?;
-                    self.bytes(File::from(file))?;
-                }
-                _ => self.hasher.update(format!("{} ", stat.st_rdev).as_bytes()),
+            if is_directory {
+                let inside = root::open_child(directory, &name, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+                self.directory(&inside, &at)?;
             }
         }
         Ok(())
     }
+}
 
-    fn content(&mut self, object: &OwnedFd, stat: &FileStat) -> io::Result<()> {
-        match stat.st_mode & libc::S_IFMT {
-            // Opened again through the descriptor: the same object, whatever happened to its name.
-            libc::S_IFREG => self.bytes(File::open(proc_path(object.as_fd()))?),
-            _ => {
-                self.hasher.update(format!("{} ", stat.st_rdev).as_bytes());
-                Ok(())
-            }
+fn of_child(
+    hasher: &mut Hasher,
+    (at, name): (&OwnedFd, &std::ffi::OsStr),
+    stat: &FileStat,
+) -> io::Result<()> {
+    for (key, value) in xattr::list(at, name)? {
+        if key.as_bytes().starts_with(b"user.") {
+            hasher.update(format!("{} {} ", key.len(), value.len()).as_bytes());
+            hasher.update(key.as_bytes());
+            hasher.update(&value);
         }
     }
+    match stat.st_mode & libc::S_IFMT {
+        libc::S_IFDIR => {}
+        libc::S_IFLNK => hasher.update(readlinkat(at, name)?.as_bytes()),
+        libc::S_IFREG => bytes(hasher, File::from(root::open_child(at, name, OFlag::O_RDONLY)?))?,
+        _ => hasher.update(format!("{} ", stat.st_rdev).as_bytes()),
+    }
+    Ok(())
+}
 
-    fn bytes(&mut self, mut file: File) -> io::Result<()> {
-        self.hasher.update(format!("{} ", file.metadata()?.len()).as_bytes());
-        let mut buffer = vec![0; 1 << 17];
-        loop {
-            let count = file.read(&mut buffer)?;
-            if count == 0 {
-                return Ok(());
-            }
-            self.hasher.update(buffer.get(..count).unwrap_or_default());
+fn of_object(hasher: &mut Hasher, object: &OwnedFd, stat: &FileStat) -> io::Result<()> {
+    match stat.st_mode & libc::S_IFMT {
+        // Opened again through the descriptor: the same object, whatever happened to its name.
+        libc::S_IFREG => bytes(hasher, File::open(proc_path(object.as_fd()))?),
+        _ => {
+            hasher.update(format!("{} ", stat.st_rdev).as_bytes());
+            Ok(())
         }
+    }
+}
+
+fn bytes(hasher: &mut Hasher, mut file: File) -> io::Result<()> {
+    let mut buffer = vec![0; 1 << 17];
+    loop {
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(());
+        }
+        hasher.update(buffer.get(..count).unwrap_or_default());
     }
 }

@@ -7,6 +7,6 @@ mod digest;
 mod matched;
 mod tree;
 
-pub use digest::digest;
+pub use digest::{Content, content};
 pub use matched::{Match, find};
 pub use tree::{Owner, Tree};

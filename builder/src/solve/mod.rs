@@ -5,6 +5,7 @@
 
 mod assemble;
 mod cell;
+mod explain;
 mod queue;
 mod signals;
 mod solver;
@@ -36,6 +37,8 @@ pub struct Env {
     pub runtime: Option<PathBuf>,
     /// Where events go.
     pub progress: Sender,
+    /// Whether each step says why it is carried out.
+    pub explain: bool,
     /// How layers are written.
     pub compression: Compression,
     /// Annotations of the manifest.

@@ -9,19 +9,20 @@ use std::thread::Scope;
 use serde::{Deserialize, Serialize};
 
 use super::cell::{self, Cell, Chain};
+use super::explain::Trace;
 use super::{Env, queue};
 use crate::bundle::Runtime;
-use crate::context::{self, Tree};
+use crate::context::{self, Content, Tree};
 use crate::diff::{self, Clamp};
 use crate::dockerfile::ignore::Ignore;
 use crate::error::{Error, Kind};
 use crate::graph::{self, CacheUse, From, Graph, MountKind, Node, NodeId, Operation, Source, Taken};
 use crate::image;
 use crate::layer::Writer;
-use crate::progress::Step;
+use crate::progress::{Step, Stream};
 use crate::snapshot::{Draft, View};
 use crate::step::{self, Hands, Interrupt};
-use crate::store::{Descriptor, Digest, Key, Record, Workspace, media};
+use crate::store::{Descriptor, Digest, Key, Record, Store, Workspace, media};
 
 /// What a node came to.
 #[derive(Debug, Clone)]
@@ -89,7 +90,8 @@ impl<'a> Solver<'a> {
             return Err(Interrupt::error());
         }
         let keys: Vec<Key> = inputs.iter().map(|input| input.key.clone()).collect();
-        let key = graph::key(node, &keys, &self.taken(node)?);
+        let (taken, contents) = self.taken(node)?;
+        let key = graph::key(node, &keys, &taken);
         let base = match (node.base, inputs.first()) {
             (Some(_), Some(base)) => base.chain.clone(),
             _ => Chain::new(),
@@ -97,44 +99,64 @@ impl<'a> Solver<'a> {
         let chain = match &node.operation {
             Operation::Scratch => Chain::new(),
             Operation::Image(image) => self.image(image)?,
-            _ => self.step((node, &key), base, scope)?,
+            _ => {
+                let titles = node.inputs.iter().filter_map(|id| self.graph.nodes.get(id.0));
+                let inputs: Vec<(&str, &Key)> = titles.map(|node| node.title.as_str()).zip(&keys).collect();
+                self.step(((node, &key), &Trace::new(node, &inputs, &contents)), base, scope)?
+            }
         };
         let done = Done { key, chain };
         lock(&self.done).insert(id, done.clone());
         Ok(done)
     }
 
-    /// The digests of what a step takes from directories of this machine.
-    fn taken(&self, node: &Node) -> Result<Vec<Taken>, Error> {
-        match &node.operation {
+    /// What a step takes from directories of this machine, by content.
+    fn taken(&self, node: &Node) -> Result<(Vec<Taken>, Vec<Content>), Error> {
+        let mut contents = Vec::new();
+        let mut take = |from: &From, pattern: &str, excludes: Option<&Ignore>| {
+            Ok::<Taken, Error>(match self.content(from, pattern, excludes)? {
+                Some(content) => {
+                    let digest = content.digest.clone();
+                    contents.push(content);
+                    Taken::Content(digest)
+                }
+                None => Taken::Node,
+            })
+        };
+        let taken = match &node.operation {
             Operation::Copy(copy) => {
                 let excludes = ignore(&copy.excludes)?;
-                let digest = |source: &Source| match source {
-                    Source::Files { from, pattern } => self.digest(from, pattern, excludes.as_ref()),
+                let take_source = |source: &Source| match source {
+                    Source::Files { from, pattern } => take(from, pattern, excludes.as_ref()),
                     _ => Ok(Taken::Node),
                 };
-                copy.sources.iter().map(digest).collect()
+                copy.sources.iter().map(take_source).collect::<Result<_, _>>()?
             }
-            Operation::Run(run) => run
-                .mounts
-                .iter()
-                .filter_map(|mount| match &mount.kind {
-                    MountKind::Bind { from, source, .. } => Some(self.digest(from, source, None)),
+            Operation::Run(run) => {
+                let take_mount = |mount: &graph::Mount| match &mount.kind {
+                    MountKind::Bind { from, source, .. } => Some(take(from, source, None)),
                     _ => None,
-                })
-                .collect(),
-            Operation::Image(_) | Operation::Scratch | Operation::Workdir(_) => Ok(Vec::new()),
-        }
+                };
+                run.mounts.iter().filter_map(take_mount).collect::<Result<_, _>>()?
+            }
+            Operation::Image(_) | Operation::Scratch | Operation::Workdir(_) => Vec::new(),
+        };
+        Ok((taken, contents))
     }
 
-    fn digest(&self, from: &From, pattern: &str, excludes: Option<&Ignore>) -> Result<Taken, Error> {
+    fn content(
+        &self,
+        from: &From,
+        pattern: &str,
+        excludes: Option<&Ignore>,
+    ) -> Result<Option<Content>, Error> {
         let tree = match from {
-            From::Node(_) => return Ok(Taken::Node),
+            From::Node(_) => return Ok(None),
             From::Context => &self.env.context,
             From::Named(name) => self.named(name)?,
         };
         let found = context::find(tree, pattern)?;
-        context::digest(tree, &found, excludes).map(Taken::Content)
+        context::content(tree, &found, excludes).map(Some)
     }
 
     fn named(&self, name: &str) -> Result<&Arc<Tree>, Error> {
@@ -160,7 +182,7 @@ impl<'a> Solver<'a> {
 
     fn step<'s>(
         &'s self,
-        (node, key): (&'s Node, &Key),
+        ((node, key), trace): ((&'s Node, &Key), &Trace),
         base: Chain,
         scope: &'s Scope<'s, '_>,
     ) -> Result<Chain, Error> {
@@ -171,8 +193,12 @@ impl<'a> Solver<'a> {
             progress.cached();
             return Ok(extended(base, kept));
         }
+        if self.env.explain {
+            explain(node, trace, (&self.env.store, &progress));
+        }
         match self.carry_out(node, &base, &progress) {
             Ok(draft) => {
+                trace.keep(&self.env.store, node);
                 let chain = self.conclude((node, key), (draft, base), scope)?;
                 progress.finished();
                 Ok(chain)
@@ -298,6 +324,17 @@ impl<'a> Solver<'a> {
         let body = serde_json::to_value(kept)
             .map_err(|error| Error::system(format!("write the record of {key}"), io::Error::from(error)))?;
         self.env.store.put_record(key, &Record { body, ..record })
+    }
+}
+
+/// Says why a kept result does not stand in.
+fn explain(node: &Node, trace: &Trace, (store, progress): (&Store, &Step)) {
+    let reasons = match node.cache {
+        CacheUse::Renew => vec!["it was asked for: --no-cache".to_owned()],
+        CacheUse::Use => trace.against_the_last(store, node),
+    };
+    for reason in reasons {
+        progress.log(Stream::Stderr, format!("not cached: {reason}\n").as_bytes());
     }
 }
 
