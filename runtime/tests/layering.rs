@@ -62,7 +62,9 @@ fn named(text: &str) -> BTreeSet<String> {
     let text = text.split("#[cfg(test)]").next().unwrap();
     let mut names = BTreeSet::new();
     for part in text.split("crate::").skip(1) {
-        let word = |text: &str| text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
+        let word = |text: &str| {
+            text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>()
+        };
         match part.strip_prefix('{') {
             Some(list) => {
                 let list = list.split(';').next().unwrap();
@@ -87,7 +89,8 @@ fn data_flows_down_the_rooms_and_never_up() {
     for (name, may) in ROOMS {
         for file in room(name) {
             let text = std::fs::read_to_string(&file).unwrap();
-            let beyond = named(&text).into_iter().filter(|other| other != name && !may.contains(&other.as_str()));
+            let beyond =
+                named(&text).into_iter().filter(|other| other != name && !may.contains(&other.as_str()));
             wrong.extend(beyond.map(|other| format!("{} names {other}", file.display())));
         }
     }

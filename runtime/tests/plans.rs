@@ -25,6 +25,7 @@ fn root() -> Facts {
     Facts {
         caller: Caller {
             uid: 0,
+            outer_uid: 0,
             gid: 0,
             effective: CapSet((1 << 41) - 1),
             bounding: CapSet((1 << 41) - 1),
@@ -43,6 +44,7 @@ fn root() -> Facts {
 fn user() -> Facts {
     let mut facts = root();
     facts.caller.uid = 1000;
+    facts.caller.outer_uid = 1000;
     facts.caller.gid = 1000;
     facts.caller.effective = CapSet(0);
     facts.caller.network = Ownership::Foreign;
@@ -159,7 +161,10 @@ fn limits_on_v1() {
 #[test]
 fn what_is_wrong_is_said_with_its_place() {
     let table = [
-        (json!({ "ociVersion": null }), "config.json: /ociVersion: invalid type: null, expected a string at line 1 column 18"),
+        (
+            json!({ "ociVersion": null }),
+            "config.json: /ociVersion: invalid type: null, expected a string at line 1 column 18",
+        ),
         (json!({ "ociVersion": "" }), "config.json: /ociVersion: is missing"),
         (json!({ "ociVersion": "2.0.0" }), "config.json: /ociVersion: 2.0.0 is not supported, 1.x is"),
         (
@@ -170,8 +175,14 @@ fn what_is_wrong_is_said_with_its_place() {
             json!({ "process": { "user": { "uid": 4_294_967_296_u64 } } }),
             "config.json: /process/user/uid: invalid value: integer `4294967296`, expected u32 at line 1 column 126",
         ),
-        (json!({ "process": { "user": { "uid": u32::MAX } } }), "config.json: /process/user: 4294967295 is not an id"),
-        (json!({ "process": { "args": ["a\u{0}b"] } }), "config.json: /process: a string contains a NUL character"),
+        (
+            json!({ "process": { "user": { "uid": u32::MAX } } }),
+            "config.json: /process/user: 4294967295 is not an id",
+        ),
+        (
+            json!({ "process": { "args": ["a\u{0}b"] } }),
+            "config.json: /process: a string contains a NUL character",
+        ),
         (
             json!({ "process": { "rlimits": [
                 { "type": "RLIMIT_CORE", "soft": 0, "hard": 0 },

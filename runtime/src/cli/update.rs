@@ -12,7 +12,7 @@ use super::Global;
 use crate::bundle;
 use crate::error::{Error, Kind};
 use crate::host::cgroup::{self, file};
-use crate::plan::cgroup::{Place, Version, settings};
+use crate::plan::cgroup::{Place, Version, settings, systemd};
 use crate::state::{self, ContainerId};
 
 /// update container resource constraints
@@ -94,6 +94,7 @@ pub(super) fn update(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     // Only limits are changed: device rules may have been set by others since.
     resources.set_devices(None);
     complete(&mut resources, &record.cgroup)?;
+    cgroup::tell(&record.cgroup, &systemd::limits(&resources)?)?;
     let places: Vec<Place> = record.cgroup.dirs.iter().map(place).collect();
     cgroup::limit(&settings(&resources, &places)?, &record.cgroup)?;
     Ok(ExitCode::SUCCESS)

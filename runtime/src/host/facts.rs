@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
+use super::cgroup::file::read_kernel;
 use crate::error::{Error, Kind};
 use crate::plan::caps::{self, CapSet};
 use crate::plan::facts::{Caller, Cgroups, Facts, Hierarchy, Kernel, Ownership, Security, Setgroups, UserNs};
@@ -37,7 +38,22 @@ fn caller() -> Result<Caller, Error> {
     };
     let ignored_signals = value(&status, "SigIgn:").and_then(|mask| u64::from_str_radix(mask, 16).ok());
     let ignored_signals = ignored_signals.unwrap_or(0);
-    Ok(Caller { uid, gid, effective, bounding, user_ns, setgroups, network, ignored_signals })
+    let outer_uid = match user_ns {
+        UserNs::Initial => uid,
+        UserNs::Nested => outer(&read("/proc/self/uid_map")?, uid),
+    };
+    Ok(Caller { uid, outer_uid, gid, effective, bounding, user_ns, setgroups, network, ignored_signals })
+}
+
+/// By the lines of a map: inside, outside, count.
+fn outer(map: &str, id: u32) -> u32 {
+    let line = |line: &str| {
+        let mut numbers = line.split_ascii_whitespace().map(str::parse::<u32>);
+        let (inside, outside, count) = (numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?);
+        let distance = id.checked_sub(inside)?;
+        (distance < count).then(|| outside.saturating_add(distance))
+    };
+    map.lines().find_map(line).unwrap_or(id)
 }
 
 fn value<'a>(status: &'a str, field: &str) -> Option<&'a str> {
@@ -146,7 +162,7 @@ fn hierarchy(options: &str, own: &str, (mount, root): (PathBuf, &Path)) -> Optio
 }
 
 fn read(path: &str) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|source| Error::system(format!("read {path}"), source))
+    read_kernel(Path::new(path)).map_err(|source| Error::system(format!("read {path}"), source))
 }
 
 /// Where containers are recorded without `--root`: the whole machine's for root, else the caller's own.

@@ -17,6 +17,8 @@ pub struct Facts {
 #[derive(Debug, Clone)]
 pub struct Caller {
     pub uid: u32,
+    /// The same user as the world outside of the caller's user namespace counts.
+    pub outer_uid: u32,
     pub gid: u32,
     pub effective: CapSet,
     pub bounding: CapSet,

@@ -10,9 +10,9 @@ use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
+use super::STATE;
 use super::record::{Head, Record, VERSION};
 use super::root::open_dir;
-use super::{FIFO, RESULT, STATE};
 use crate::error::{Error, Kind};
 
 /// A container's directory; the lock on it, once taken, is held until `unlock` or the end of the process.
@@ -72,20 +72,18 @@ impl Entry {
         renameat(&self.dir, NEW, &self.dir, STATE).map_err(|errno| self.wrong("write", errno))
     }
 
-    /// Frees the name: the state file goes last but the directory, so that a cut-off removal can be repeated.
+    /// Frees the name. What a cut-off removal leaves is a directory without a state, which can be removed again.
     pub fn remove(&self) -> Result<(), Error> {
-        for name in [NEW, FIFO, RESULT, STATE] {
-            match unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir) {
-                Ok(()) | Err(Errno::ENOENT) => {}
-                Err(errno) => return Err(self.wrong("remove", errno)),
-            }
+        match unlinkat(&self.dir, STATE, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(self.wrong("remove", errno)),
         }
-        match std::fs::remove_dir(&self.path) {
-            Err(source) if source.raw_os_error() == Some(libc::ENOTEMPTY) => {
-                // Whatever a later or foreign program left there.
-                std::fs::remove_dir_all(&self.path)
-                    .map_err(|source| Error::system(format!("remove {}", self.path.display()), source))
-            }
+        let mut removed = std::fs::remove_dir(&self.path);
+        if removed.as_ref().is_err_and(|source| source.raw_os_error() == Some(libc::ENOTEMPTY)) {
+            // A fifo, a version that was not finished, or whatever a later program put there.
+            removed = std::fs::remove_dir_all(&self.path);
+        }
+        match removed {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::system(format!("remove {}", self.path.display()), source))
             }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::freeze::wait;
+use super::{bus, systemd};
 use crate::error::Error;
 use crate::state;
 
@@ -13,11 +14,23 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Every directory, with what was made below it. One that is gone already is no error.
 pub fn destroy(record: &state::Cgroup) -> Result<(), Error> {
-    let mut first = Ok(());
+    let mut first = match &record.driver {
+        state::Driver::Systemd { unit, user } => systemd::stop(unit, bus(*user)),
+        _ => Ok(()),
+    };
     for dir in &record.dirs {
         first = first.and(remove_tree(&dir.path));
     }
     first
+}
+
+/// The short way for a container that has ended: whether every directory is gone, because nobody was inside.
+pub fn remove_if_empty(record: &state::Cgroup) -> bool {
+    let gone = |dir: &state::CgroupDir| match std::fs::remove_dir(&dir.path) {
+        Ok(()) => true,
+        Err(source) => source.kind() == ErrorKind::NotFound,
+    };
+    record.driver == state::Driver::Cgroupfs && record.dirs.iter().all(gone)
 }
 
 /// Children first: `rmdir` is the only thing that takes a cgroup away.

@@ -24,11 +24,23 @@ fn write_once(open: &mut std::fs::File, value: &str) -> std::io::Result<()> {
 /// The whole content, without the last line's end.
 pub fn read(dir: &Path, file: &str) -> Result<String, Error> {
     let path = dir.join(file);
-    let mut text = String::new();
-    let read = std::fs::File::open(&path).and_then(|mut open| open.read_to_string(&mut text));
-    read.map_err(|source| Error::system(format!("read {}", path.display()), source))?;
+    let mut text =
+        read_kernel(&path).map_err(|source| Error::system(format!("read {}", path.display()), source))?;
     text.truncate(text.trim_end().len());
     Ok(text)
+}
+
+/// Reads a file that the kernel writes as it is read. Its size is unknown and short pieces are no end; but one piece
+/// of less than half a page is all there is, and asking for the rest of it would double the system calls.
+pub fn read_kernel(path: &Path) -> std::io::Result<String> {
+    let mut open = std::fs::File::open(path)?;
+    let mut piece = [0; 4096];
+    let count = open.read(&mut piece)?;
+    let mut bytes = piece.get(..count).unwrap_or_default().to_vec();
+    if count >= 2048 {
+        open.read_to_end(&mut bytes)?;
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The same, None where the file is not there.

@@ -4,25 +4,62 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::{Made, device_filter, dir, file, freeze, limit, procs};
+use super::{Later, Made, device_filter, dir, file, freeze, limit, procs, record, systemd};
 use crate::error::{Error, Kind};
 use crate::plan::Need;
-use crate::plan::cgroup::{Cgroup, Manager, Place, Version};
+use crate::plan::cgroup::systemd::Scope;
+use crate::plan::cgroup::{Cgroup, Place, Version};
 use crate::state;
 
 /// Directories first, limits before anybody is inside: nothing ever runs without them.
 pub fn make(plan: &Cgroup) -> Result<Made, Error> {
-    if plan.manager == Manager::Systemd {
-        let text = "use the systemd cgroup manager: it is not supported by this version";
-        return Err(Error::new(Kind::Unsupported, text));
+    if let Some(scope) = &plan.scope {
+        for place in &plan.places {
+            if place.dir().exists() {
+                refuse_in_use(place)?;
+            }
+        }
+        let later = Later { plan: plan.clone(), scope: scope.clone() };
+        return Ok(Made { record: record(plan), into: None, created: Vec::new(), later: Some(later) });
     }
-    let mut made = Made { record: state::Cgroup::default(), into: None, created: Vec::new() };
+    let mut made = Made { record: state::Cgroup::default(), into: None, created: Vec::new(), later: None };
     let result = fill(plan, &mut made);
     match result {
         Ok(()) => Ok(made),
         Err(error) => {
             made.undo();
             Err(error)
+        }
+    }
+}
+
+/// A scope with this process in it; the process waits, so that it never runs without its limits.
+pub(super) fn around(plan: &Cgroup, scope: &Scope, pid: i32) -> Result<(), Error> {
+    systemd::start(scope, pid)?;
+    let record = record(plan);
+    for place in &plan.places {
+        match place.version {
+            Version::V2 => check_place(place, pid)?,
+            // systemd does not look after every hierarchy.
+            Version::V1 => {
+                directory(place, &mut Vec::new())?;
+                file::write(&place.dir(), "cgroup.procs", &pid.to_string())?;
+            }
+        }
+    }
+    limit(&plan.settings, &record)?;
+    device_filter::apply(&plan.devices, &record)
+}
+
+/// What is recorded must be where the container is: it is what will be killed and removed.
+fn check_place(place: &Place, pid: i32) -> Result<(), Error> {
+    let text = file::read(Path::new("/proc"), &format!("{pid}/cgroup"))?;
+    let found = text.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    match Path::new(found) == place.path {
+        true => Ok(()),
+        false => {
+            let text = format!("make the scope: it is at /{found}, expected at /{}", place.path.display());
+            Err(Error::new(Kind::System, text))
         }
     }
 }
@@ -141,7 +178,12 @@ fn enable_controllers(place: &Place) {
     if place.version != Version::V2 {
         return;
     }
-    let Some(parent) = place.dir().parent().map(Path::to_owned) else { return };
+    let dir = place.dir();
+    // Where the usual ones are there, somebody has passed all of them on.
+    if ["memory.max", "pids.max", "cpu.weight"].iter().all(|name| dir.join(name).exists()) {
+        return;
+    }
+    let Some(parent) = dir.parent().map(Path::to_owned) else { return };
     let wanted = file::read(&place.mount, "cgroup.controllers").unwrap_or_default();
     let enabled = file::read(&parent, "cgroup.subtree_control").unwrap_or_default();
     let is_on = |name: &str| enabled.split(' ').any(|on| on == name);

@@ -12,22 +12,24 @@ mod make;
 pub mod oom;
 mod procs;
 pub mod stats;
+mod systemd;
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 use crate::error::Error;
+use crate::plan::cgroup::systemd::{Bus, Property, Scope};
 use crate::plan::cgroup::{Cgroup, Manager, Place, Version};
 use crate::state;
 
-pub use destroy::destroy;
+pub use destroy::{destroy, remove_if_empty};
 pub use freeze::{freeze, is_frozen, thaw};
 pub use limit::limit;
 pub use make::make;
 pub use procs::{ended_within, kill_all, procs};
 
-/// A cgroup that exists.
+/// A cgroup that exists, or that systemd will make around the first process.
 #[derive(Debug)]
 pub struct Made {
     record: state::Cgroup,
@@ -35,6 +37,15 @@ pub struct Made {
     into: Option<File>,
     /// What was made here, to be undone if creation fails: the innermost last.
     created: Vec<PathBuf>,
+    /// What waits for a process.
+    later: Option<Later>,
+}
+
+/// A scope is made with a process; limits without a property of systemd follow at once.
+#[derive(Debug)]
+struct Later {
+    plan: Cgroup,
+    scope: Scope,
 }
 
 impl Made {
@@ -45,12 +56,16 @@ impl Made {
 
     /// After a clone into `clone_into`: enters the hierarchies of v1, if there are any.
     pub fn attach(&self, pid: i32) -> Result<(), Error> {
-        enter(self.record.dirs.iter().filter(|dir| dir.version == 1 || self.into.is_none()), pid)
+        enter(self.record.dirs.iter().filter(|dir| dir.version == 1), pid)
     }
 
-    /// After a clone that put the process nowhere (a kernel or a filter without clone3).
+    /// After a clone that put the process nowhere: a kernel or a filter without clone3, or a scope of systemd's.
     pub fn attach_everywhere(&self, pid: i32) -> Result<(), Error> {
-        enter(self.record.dirs.iter(), pid)
+        match (&self.later, &self.record.driver) {
+            (Some(later), _) => make::around(&later.plan, &later.scope, pid),
+            (None, state::Driver::Systemd { unit, user: true }) => systemd::attach(unit, Bus::User, pid),
+            _ => enter(self.record.dirs.iter(), pid),
+        }
     }
 
     /// For the state file.
@@ -60,6 +75,9 @@ impl Made {
 
     /// Takes back what `make` made: creation has failed, and nobody is inside any more.
     pub fn undo(&self) {
+        if let Some(later) = &self.later {
+            drop(systemd::stop(&later.scope.unit, later.scope.bus));
+        }
         for dir in self.created.iter().rev() {
             // A directory in use is one that somebody else has begun to use.
             drop(destroy::remove_tree(dir));
@@ -76,17 +94,33 @@ fn enter<'a>(dirs: impl Iterator<Item = &'a state::CgroupDir>, pid: i32) -> Resu
 
 /// The cgroup of a container that exists, for another process of it.
 pub fn open(record: &state::Cgroup) -> Result<Made, Error> {
-    let v2 = record.dirs.iter().find(|dir| dir.version == 2);
+    // From outside of the user's own tree only systemd may move processes into it.
+    let by_systemd = matches!(record.driver, state::Driver::Systemd { user: true, .. });
+    let v2 = record.dirs.iter().find(|dir| dir.version == 2 && !by_systemd);
     let into = v2.map(|dir| make::handle(&dir.path)).transpose()?;
-    Ok(Made { record: record.clone(), into, created: Vec::new() })
+    Ok(Made { record: record.clone(), into, created: Vec::new(), later: None })
 }
 
 /// What will be there once the plan is carried out: for the intent record.
 pub fn record(plan: &Cgroup) -> state::Cgroup {
-    match plan.manager {
-        Manager::Disabled => state::Cgroup::default(),
-        _ => state::Cgroup { driver: state::Driver::Cgroupfs, dirs: plan.places.iter().map(dir).collect() },
+    let driver = match (plan.manager, &plan.scope) {
+        (Manager::Disabled, _) => return state::Cgroup::default(),
+        (_, Some(scope)) => state::Driver::Systemd { unit: scope.unit.clone(), user: scope.bus == Bus::User },
+        _ => state::Driver::Cgroupfs,
+    };
+    state::Cgroup { driver, dirs: plan.places.iter().map(dir).collect() }
+}
+
+/// Tells systemd of other limits; without it there is nobody to tell.
+pub fn tell(record: &state::Cgroup, properties: &[Property]) -> Result<(), Error> {
+    match &record.driver {
+        state::Driver::Systemd { unit, user } => systemd::set(unit, bus(*user), properties),
+        _ => Ok(()),
     }
+}
+
+fn bus(user: bool) -> Bus {
+    if user { Bus::User } else { Bus::System }
 }
 
 fn dir(place: &Place) -> state::CgroupDir {

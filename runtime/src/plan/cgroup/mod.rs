@@ -5,9 +5,13 @@
 pub mod bpf;
 pub mod devices;
 pub mod place;
+mod property;
 pub mod setting;
+pub mod systemd;
 mod v1;
 mod v2;
+
+use std::path::Path;
 
 use oci_spec::runtime::{LinuxResources, Spec};
 
@@ -30,6 +34,8 @@ pub enum Manager {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cgroup {
     pub manager: Manager,
+    /// With `Manager::Systemd`.
+    pub scope: Option<systemd::Scope>,
     /// The directories, v2 first; none when disabled.
     pub places: Vec<Place>,
     pub settings: Vec<Setting>,
@@ -42,10 +48,20 @@ pub struct Cgroup {
 pub fn plan(spec: &Spec, facts: &Facts, options: &Options) -> Result<Cgroup, Error> {
     let linux = spec.linux().as_ref();
     let resources = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
-    let asked = linux.and_then(|linux| linux.cgroups_path().as_deref());
-    let places = match options.cgroups {
-        Manager::Disabled => Vec::new(),
-        _ => place::plan(asked, &options.id, &facts.cgroups)?,
+    let scope = match options.cgroups {
+        Manager::Systemd => Some(systemd::plan(spec, &options.id, facts)?),
+        _ => None,
+    };
+    let places = match (options.cgroups, &scope) {
+        (Manager::Disabled, _) => Vec::new(),
+        (_, Some(scope)) => place::plan(
+            Some(&Path::new("/").join(systemd::path(scope, facts)?)),
+            &options.id,
+            &facts.cgroups,
+        )?,
+        _ => {
+            place::plan(linux.and_then(|linux| linux.cgroups_path().as_deref()), &options.id, &facts.cgroups)?
+        }
     };
     let settings = match options.cgroups {
         Manager::Disabled => Vec::new(),
@@ -58,7 +74,7 @@ pub fn plan(spec: &Spec, facts: &Facts, options: &Options) -> Result<Cgroup, Err
     };
     let enforce = if privileged { Need::Required } else { Need::BestEffort };
     let devices = devices::plan(resources.devices().as_deref().unwrap_or_default(), enforce)?;
-    Ok(Cgroup { manager: options.cgroups, places, settings, devices, need })
+    Ok(Cgroup { manager: options.cgroups, scope, places, settings, devices, need })
 }
 
 /// Every value for these directories; `update` uses it alone.

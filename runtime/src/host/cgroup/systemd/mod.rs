@@ -1,0 +1,113 @@
+//! Asks systemd for the scope of a container, and for its end.
+//!
+//! Invariant: a unit is started and stopped only by the name in the plan or the record, and every request waits for its job.
+
+mod bus;
+mod message;
+
+use bus::{Connection, Refused};
+use message::{Body, Reader};
+
+use crate::error::{Error, Kind};
+use crate::plan::cgroup::systemd::{Bus, Property, Scope, Value};
+
+/// Starts the scope around a process that exists. A failed unit of that name from an earlier life is forgotten first.
+pub(super) fn start(scope: &Scope, pid: i32) -> Result<(), Error> {
+    let mut connection = Connection::open(scope.bus)?;
+    connection.manager("Subscribe", "", &Body::default())?;
+    let mut properties = scope.properties.clone();
+    properties.push(Property { name: "PIDs".to_owned(), value: Value::Pids(vec![pid.cast_unsigned()]) });
+    let mut body = Body::default();
+    body.text(&scope.unit);
+    body.text("replace");
+    body.properties(&properties);
+    body.array(8, |_| {});
+    let asked = match connection.manager("StartTransientUnit", "ssa(sv)a(sa(sv))", &body) {
+        Err(Refused::Named { name, .. }) if name.ends_with(".UnitExists") => {
+            reset(&mut connection, &scope.unit);
+            connection.manager("StartTransientUnit", "ssa(sv)a(sa(sv))", &body)
+        }
+        other => other,
+    };
+    let answer = asked.map_err(|refused| at(&scope.unit, "start", refused))?;
+    wait(&mut connection, &answer.body, &scope.unit)
+}
+
+/// Stops the scope; one that has gone with its last process is no error.
+pub(super) fn stop(unit: &str, bus: Bus) -> Result<(), Error> {
+    let mut connection = Connection::open(bus)?;
+    connection.manager("Subscribe", "", &Body::default())?;
+    let mut body = Body::default();
+    body.text(unit);
+    body.text("replace");
+    match connection.manager("StopUnit", "ss", &body) {
+        Ok(answer) => wait(&mut connection, &answer.body, unit)?,
+        Err(Refused::Named { name, .. }) if name.ends_with(".NoSuchUnit") => {}
+        Err(refused) => return Err(at(unit, "stop", refused)),
+    }
+    reset(&mut connection, unit);
+    Ok(())
+}
+
+/// Puts another process into the scope: a rootless caller may not write to its files from outside.
+pub(super) fn attach(unit: &str, bus: Bus, pid: i32) -> Result<(), Error> {
+    let mut body = Body::default();
+    body.text(unit);
+    body.text("/");
+    body.array(4, |pids| pids.u32(pid.cast_unsigned()));
+    let attached = Connection::open(bus)?.manager("AttachProcessesToUnit", "ssau", &body);
+    attached.map(drop).map_err(|refused| at(unit, "enter", refused))
+}
+
+/// Changes properties until the next boot.
+pub(super) fn set(unit: &str, bus: Bus, properties: &[Property]) -> Result<(), Error> {
+    if properties.is_empty() {
+        return Ok(());
+    }
+    let mut body = Body::default();
+    body.text(unit);
+    body.u32(1);
+    body.properties(properties);
+    let set = Connection::open(bus)?.manager("SetUnitProperties", "sba(sv)", &body);
+    set.map(drop).map_err(|refused| at(unit, "change", refused))
+}
+
+/// A unit that has failed stays on systemd's books until it is told to forget it.
+fn reset(connection: &mut Connection, unit: &str) {
+    let mut body = Body::default();
+    body.text(unit);
+    // One that is not failed, or not there, is what was wanted.
+    drop(connection.manager("ResetFailedUnit", "s", &body));
+}
+
+fn at(unit: &str, deed: &str, refused: Refused) -> Error {
+    match refused {
+        Refused::Named { name, text } => {
+            Error::new(Kind::System, format!("have systemd {deed} {unit}: {text} ({name})"))
+        }
+        Refused::Broken(error) => error,
+    }
+}
+
+/// Until the job that the answer names is done.
+fn wait(connection: &mut Connection, answer: &[u8], unit: &str) -> Result<(), Error> {
+    let job = Reader { bytes: answer, at: 0 }.text().unwrap_or_default();
+    loop {
+        let signal = connection.signal("JobRemoved")?;
+        let mut reader = Reader { bytes: &signal.body, at: 0 };
+        let (_, path, _, result) = (reader.u32(), reader.text(), reader.text(), reader.text());
+        if path.as_deref() != Some(&job) {
+            continue;
+        }
+        return match result.as_deref() {
+            Some("done" | "skipped") => Ok(()),
+            result => {
+                let result = result.unwrap_or("nothing");
+                Err(Error::new(
+                    Kind::System,
+                    format!("wait for systemd's job on {unit}: it ended with {result}"),
+                ))
+            }
+        };
+    }
+}
