@@ -61,6 +61,27 @@ fn decode<M: Message>(payload: &[u8]) -> Result<M, Error> {
 }
 
 impl Call {
+    /// The container it is about, if it has to exist for the call to make sense.
+    pub(crate) fn container(&self) -> Option<&str> {
+        Some(match self {
+            Call::State(call) => &call.id,
+            Call::Start(call) => &call.id,
+            Call::Delete(call) => &call.id,
+            Call::Pids(call) => &call.id,
+            Call::Pause(call) => &call.id,
+            Call::Resume(call) => &call.id,
+            Call::Checkpoint(call) => &call.id,
+            Call::Kill(call) => &call.id,
+            Call::Exec(call) => &call.id,
+            Call::ResizePty(call) => &call.id,
+            Call::CloseIo(call) => &call.id,
+            Call::Update(call) => &call.id,
+            Call::Wait(call) => &call.id,
+            Call::Stats(call) => &call.id,
+            Call::Create(_) | Call::Connect(_) | Call::Shutdown(_) => return None,
+        })
+    }
+
     /// The process whose calls must be made one after the other, if this is such a call. Questions never wait.
     pub(crate) fn queue(&self) -> Option<Key> {
         let (container, exec) = match self {

@@ -41,7 +41,7 @@ pub(crate) const PID_FILE: &str = "init.pid";
 impl Shim {
     pub(super) fn create(&mut self, reply: Reply, request: api::CreateTaskRequest) -> Result<Outcome, Error> {
         let id = request.id.clone();
-        if self.containers.contains_key(&id) || self.is_creating(&id) {
+        if self.containers.contains_key(&id) || self.creating.contains_key(&id) {
             return Err(Error::new(Kind::Exists, format!("container {id}: it exists already")));
         }
         if !request.parent_checkpoint.is_empty() {
@@ -65,6 +65,7 @@ impl Shim {
         let io = CallIo::Container(std::mem::take(&mut creating.opened.io));
         let runtime = creating.container.runtime.clone();
         let then = Then::Create(Box::new(creating));
+        self.creating.insert(id.clone(), Vec::new());
         let purpose = Purpose { key: init(&id), reply: Some(reply), then };
         self.launch(Launch { runtime, line, io, purpose });
         Ok(Outcome::Later)
@@ -130,9 +131,14 @@ impl Shim {
         let bundle = creating.container.bundle.clone();
         let id = creating.request.id.clone();
         let logger = creating.opened.logger.as_ref().map(|logger| logger.pid);
+        let runtime = creating.container.runtime.clone();
+        let adopting = result.is_ok();
         let made = result.map_err(|text| failed("create", &text)).and_then(|_| self.adopt(creating));
         if made.is_err() {
             self.containers.remove(&id);
+            if adopting {
+                self.destroy(runtime, &id);
+            }
             unmount(&bundle);
             if let Some(pid) = logger {
                 drop(crate::sys::wait::kill(pid, 15)); // it reads the end of its pipes too, but may wait for more
@@ -188,9 +194,18 @@ impl Shim {
         self.events.publish(TASK_CREATE_EVENT_TOPIC, &created);
     }
 
-    fn is_creating(&self, id: &str) -> bool {
-        let parked = self.launches.values().any(|launch| launch.purpose.key == init(id));
-        parked || self.has_job(&init(id))
+    /// A container that the runtime has made and the shim cannot serve.
+    fn destroy(&mut self, runtime: Runtime, id: &str) {
+        let line = argv::delete_forced(id);
+        let purpose = Purpose { key: init(id), reply: None, then: Then::Destroy };
+        self.launch(Launch { runtime, line, io: CallIo::Captured { stdin: None }, purpose });
+    }
+
+    /// The calls that came while it was made: they find it now, or learn that it does not exist.
+    pub(super) fn resume_calls(&mut self, id: &str) {
+        for (reply, call) in self.creating.remove(id).unwrap_or_default() {
+            self.handle(reply, call);
+        }
     }
 }
 

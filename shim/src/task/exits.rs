@@ -53,6 +53,9 @@ impl Shim {
         let Some(container) = self.containers.get_mut(&key.container) else { return };
         let own_pids = container.own_pids;
         let Some(process) = container.processes.get_mut(&key.exec) else { return };
+        if process.phase == Phase::Stopped {
+            return; // it was given up before
+        }
         if process.activity == Activity::Starting {
             process.held = Some(exit);
         } else if key.exec.is_empty() && !own_pids && process.phase != Phase::Created {

@@ -54,6 +54,8 @@ pub(super) enum Then {
     Update,
     Checkpoint(String),
     Pids,
+    /// What was made in vain.
+    Destroy,
     /// Everything that shared a pid namespace with an init that has ended.
     KillRest(Exit),
 }
@@ -124,10 +126,6 @@ impl Shim {
         if self.jobs.values().any(naming) { Strangers::MayBeOurs } else { Strangers::AreOrphans }
     }
 
-    pub(super) fn has_job(&self, key: &Key) -> bool {
-        self.jobs.values().any(|job| job.purpose.key == *key)
-    }
-
     pub(super) fn job_ended(&mut self, pid: nix::unistd::Pid, status: u32) {
         self.tidy_at = Some(Instant::now() + REST);
         if let Some(Job { call, purpose }) = self.jobs.remove(&pid) {
@@ -138,7 +136,13 @@ impl Shim {
     fn finish(&mut self, purpose: Purpose, result: Result<Vec<u8>, String>) {
         let Purpose { key, reply, then } = purpose;
         let answer = match then {
-            Then::Create(creating) => self.created(*creating, result),
+            Then::Create(creating) => {
+                let made = self.created(*creating, result);
+                self.reply(reply, made);
+                self.resume_calls(&key.container);
+                return;
+            }
+            Then::Destroy => deleted(result).map(|()| Vec::new()),
             Then::Start => self.started(&key, result),
             Then::StartWith(fresh) => self.started_with(&key, *fresh, result),
             Then::Delete => match deleted(result) {
@@ -159,6 +163,9 @@ impl Shim {
                 return;
             }
         };
+        if let (None, Err(error)) = (&reply, &answer) {
+            log::warn(error);
+        }
         self.reply(reply, answer);
         self.unqueue(&key);
     }

@@ -6,6 +6,7 @@
 //! Invariant: every call is answered exactly once, unless its client is gone.
 
 mod call;
+mod clients;
 mod container;
 mod control;
 mod create;
@@ -37,11 +38,11 @@ use crate::error::{Doing, Error, Kind};
 use crate::events::{Connection, Publisher};
 use crate::log;
 use crate::process::Key;
-use crate::rpc::{self, Peer};
+use crate::rpc::Peer;
 use crate::source::Source;
 use crate::stdio::Pumps;
+use crate::sys::heap;
 use crate::sys::poll::{Caught, Interest, Poll, Signals};
-use crate::sys::{heap, socket};
 
 /// With no container and no client left, nobody will ever call again: containerd is gone. It reconnects within this time
 /// when it was merely restarted, and has nothing to find here if it does not.
@@ -99,6 +100,8 @@ struct Shim {
     setup: Setup,
     clients: BTreeMap<u32, (Peer, Interest)>,
     containers: BTreeMap<String, Container>,
+    /// Containers the runtime is making, and the calls that wait for each.
+    creating: BTreeMap<String, Vec<(Reply, Call)>>,
     children: BTreeMap<Pid, Child>,
     jobs: BTreeMap<Pid, Job>,
     /// Calls that wait for a logging program.
@@ -129,6 +132,7 @@ pub(crate) fn serve(setup: Setup) -> Result<(), Error> {
         setup,
         clients: BTreeMap::new(),
         containers: BTreeMap::new(),
+        creating: BTreeMap::new(),
         children: BTreeMap::new(),
         jobs: BTreeMap::new(),
         launches: BTreeMap::new(),
@@ -188,47 +192,19 @@ impl Shim {
             match caught {
                 Caught::Child => self.reap()?,
                 // A shim that ended now would take its containers' streams with it: containerd decides when.
-                Caught::Terminate if self.containers.is_empty() => self.stop(),
+                Caught::Terminate if self.containers.is_empty() && self.creating.is_empty() => self.stop(),
                 Caught::Terminate => log::warn("asked to terminate while containers are left: ignored"),
             }
         }
         Ok(())
     }
 
-    fn accept(&mut self) {
-        while let Ok(Some(socket)) = socket::accept(&self.setup.listener) {
-            let ours = nix::unistd::geteuid().as_raw();
-            if !socket::peer_uid(&socket).is_ok_and(|uid| uid == ours || uid == 0) {
-                log::warn("a connection from another user was refused");
-                continue;
-            }
-            let serial = self.next_serial();
-            let peer = Peer::new(socket);
-            if self.poll.add(&peer, Interest::Read, Source::Client(serial).token()).is_ok() {
-                self.clients.insert(serial, (peer, Interest::Read));
-            }
-        }
-    }
-
-    fn receive(&mut self, client: u32) {
-        let Some((peer, _)) = self.clients.get_mut(&client) else { return };
-        match peer.flush().and_then(|()| peer.receive()) {
-            Ok(frames) => {
-                for frame in frames.into_iter().filter(|frame| frame.kind == rpc::Kind::Request) {
-                    let reply = Reply { client, stream: frame.stream };
-                    match rpc::request(&frame.payload).and_then(|request| call::parse(&request)) {
-                        Ok(call) => self.handle(reply, call),
-                        Err(error) => self.reply(Some(reply), Err(error)),
-                    }
-                }
-                self.repoll(client);
-            }
-            Err(_) => self.hang_up(client),
-        }
-    }
-
     /// Makes a call, or lets it wait for the one its process is busy with.
     fn handle(&mut self, reply: Reply, call: Call) {
+        if let Some(waiting) = call.container().and_then(|id| self.creating.get_mut(id)) {
+            waiting.push((reply, call));
+            return;
+        }
         if let Some(key) = call.queue()
             && let Some(process) = self.process_mut(&key)
             && process.activity != Activity::Idle
@@ -265,34 +241,6 @@ impl Shim {
         }
     }
 
-    fn reply(&mut self, reply: Option<Reply>, result: Result<Vec<u8>, Error>) {
-        let Some(Reply { client, stream }) = reply else { return };
-        let frame = match result {
-            Ok(bytes) => rpc::success(stream, bytes),
-            Err(error) => rpc::failure(stream, &error),
-        };
-        let Some((peer, _)) = self.clients.get_mut(&client) else { return };
-        match peer.send(&frame) {
-            Ok(()) => self.repoll(client),
-            Err(_) => self.hang_up(client),
-        }
-    }
-
-    fn repoll(&mut self, client: u32) {
-        let Some((peer, polled)) = self.clients.get_mut(&client) else { return };
-        let interest = peer.interest();
-        if *polled != interest && self.poll.change(&*peer, interest, Source::Client(client).token()).is_ok() {
-            *polled = interest;
-        }
-    }
-
-    fn hang_up(&mut self, client: u32) {
-        if let Some((peer, _)) = self.clients.remove(&client) {
-            drop(self.poll.remove(&peer));
-        }
-        self.idle_since = Instant::now();
-    }
-
     fn publish(&mut self) {
         let connection = self.events.advance();
         let Some((fd, interest)) = self.events.polled() else { return };
@@ -306,7 +254,7 @@ impl Shim {
     }
 
     fn shut_down(&mut self, request: &api::ShutdownRequest) -> Result<Outcome, Error> {
-        if self.containers.is_empty() {
+        if self.containers.is_empty() && self.creating.is_empty() {
             self.stop();
             if request.now {
                 self.stopping = Some(Instant::now()); // events that are not told yet never will be
@@ -328,7 +276,7 @@ impl Shim {
         }
         let told =
             self.events.is_empty() && self.clients.values().all(|(_, interest)| *interest == Interest::Read);
-        self.stopping.is_some_and(|deadline| told || Instant::now() >= deadline)
+        self.stopping.is_some_and(|deadline| (told && self.jobs.is_empty()) || Instant::now() >= deadline)
     }
 
     fn is_idle(&self) -> bool {

@@ -141,6 +141,10 @@ impl Shim {
             if let Some(pid) = logger {
                 drop(crate::sys::wait::kill(pid, 15));
             }
+            // It may run, but nobody could follow it.
+            if let Some(pid) = self.process_mut(key).and_then(|process| process.pid) {
+                drop(crate::sys::wait::kill(pid, 9));
+            }
             self.never_ran(key);
         }
         outcome
