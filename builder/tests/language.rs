@@ -10,6 +10,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use builder::dockerfile::ignore::Ignore;
+use builder::dockerfile::rule::RULES;
 use builder::dockerfile::{self, Source, lexer, lint};
 use builder::error::Error;
 use builder::graph::{self, Entitlement, Graph, Inputs, Lowered, NamedContext, Resolved, Taken};
@@ -30,6 +31,16 @@ fn dockerfiles_become_what_their_goldens_say() {
     }
     assert!(files.len() > 60, "only {} cases were found", files.len());
     assert!(wrong.is_empty(), "{} differ; UPDATE=1 rewrites\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn every_rule_is_broken_by_some_golden() {
+    let goldens: Vec<String> =
+        cases().iter().map(|path| std::fs::read_to_string(path.with_extension("txt")).unwrap()).collect();
+    for rule in RULES {
+        let line = format!("\n{}: ", rule.name());
+        assert!(goldens.iter().any(|golden| golden.contains(&line)), "{} is broken nowhere", rule.name());
+    }
 }
 
 /// Strangers write Dockerfiles: whatever stands in one, the answer is a graph or an error, soon.

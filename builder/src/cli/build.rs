@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::cli::bases::{self, Pull};
+use crate::cli::outline::{self, Format};
 use crate::cli::recipe::{Loaded, Recipe, pair};
 use crate::cli::{Global, check, credential};
 use crate::context::Tree;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::graph::Graph;
 use crate::image;
 use crate::layer::Compression;
@@ -56,9 +57,12 @@ pub(crate) struct Args {
     /// Write names and digests to a file, as JSON
     #[arg(long, value_name = "FILE")]
     metadata_file: Option<PathBuf>,
-    /// Check the Dockerfile against the rules instead of building
+    /// Check the Dockerfile against the rules instead of building: --call check
     #[arg(long)]
     check: bool,
+    /// What to do: build; check it; list its arguments and secrets (outline), or its stages (targets)
+    #[arg(long, value_name = "build|check|outline|targets[,format=json]", default_value = "build")]
+    call: String,
     /// Say for each step that is carried out why it was not cached
     #[arg(long)]
     explain: bool,
@@ -69,8 +73,19 @@ pub(crate) struct Args {
 
 /// Prints the digest of the image's manifest.
 pub(crate) fn build(args: Args, global: &Global) -> Result<ExitCode, Error> {
-    if args.check {
-        return check::check(&check::Args { recipe: args.recipe });
+    let (call, format) = match args.call.split_once(",format=") {
+        Some((call, "json")) => (call, Format::Json),
+        Some((call, "text")) => (call, Format::Text),
+        _ => (args.call.as_str(), Format::Text),
+    };
+    match call {
+        "build" if !args.check => {}
+        "build" | "check" if format == Format::Text => {
+            return check::check(&check::Args { recipe: args.recipe });
+        }
+        "outline" => return outline::outline(&args.recipe, format),
+        "targets" => return outline::targets(&args.recipe, format),
+        _ => return Err(Error::new(Kind::Invalid, format!("call {} is not known", args.call))),
     }
     let loaded = args.recipe.load()?;
     let credentials = credential::read(&args.secrets, &args.agents)?;

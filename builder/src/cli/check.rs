@@ -7,7 +7,7 @@ use crate::cli::recipe::{Loaded, Recipe};
 use crate::dockerfile::lint;
 use crate::dockerfile::rule::{Rule, Warning};
 use crate::error::{Error, Kind};
-use crate::graph::{self, Inputs, Lowered, Resolved};
+use crate::graph::{self, Graph, Inputs, Lowered, Resolved};
 use crate::image::{Config, Digest};
 
 /// Checks a Dockerfile against the rules, without building
@@ -36,27 +36,46 @@ pub(crate) fn check(args: &Args) -> Result<ExitCode, Error> {
     Ok(ExitCode::FAILURE)
 }
 
-/// The broken rules as far as they show without the base images: nothing is fetched for a check.
+/// The broken rules as far as they show without the base images.
 fn offline(loaded: &Loaded, inputs: &mut Inputs) -> Result<Vec<Warning>, Error> {
-    let mut bases_known = true;
+    let (_, lowered, bases) = without_bases(loaded, inputs)?;
+    let mut found = lint::lint(&loaded.file, loaded.ignore.as_ref());
+    let may_be_known = |warning: &Warning| {
+        // A variable may be the base's, unless it looks like a slip of the fingers.
+        warning.rule == Rule::UndefinedVar
+            && bases == Bases::StoodIn
+            && !warning.message.contains("did you mean")
+    };
+    found.extend(lowered.into_iter().filter(|warning| !may_be_known(warning)));
+    Ok(lint::kept(found, &loaded.file.directives.check))
+}
+
+/// Whether a graph was made with the images that it names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bases {
+    /// It names none.
+    Known,
+    /// Empty ones stood in for them.
+    StoodIn,
+}
+
+/// The graph as far as it shows without the base images: nothing is fetched for looking at a file.
+pub(crate) fn without_bases(
+    loaded: &Loaded,
+    inputs: &mut Inputs,
+) -> Result<(Graph, Vec<Warning>, Bases), Error> {
+    let mut bases = Bases::Known;
     loop {
         let lowering = graph::lower(&loaded.file, &loaded.source, inputs)?;
-        let Lowered::Needs(requests) = lowering.lowered else {
-            let mut found = lint::lint(&loaded.file, loaded.ignore.as_ref());
-            let from_base = |warning: &Warning| {
-                // A variable may be the base's, unless it looks like a slip of the fingers.
-                warning.rule == Rule::UndefinedVar
-                    && !bases_known
-                    && !warning.message.contains("did you mean")
-            };
-            found.extend(lowering.warnings.into_iter().filter(|warning| !from_base(warning)));
-            return Ok(lint::kept(found, &loaded.file.directives.check));
-        };
-        bases_known = false;
-        for request in requests {
-            let config = Config::scratch(&request.platform);
-            let stand_in = Resolved { manifest: Digest::of(b""), config };
-            inputs.bases.insert(request.key(), stand_in);
+        match lowering.lowered {
+            Lowered::Graph(graph) => return Ok((*graph, lowering.warnings, bases)),
+            Lowered::Needs(requests) => {
+                bases = Bases::StoodIn;
+                for request in requests {
+                    let config = Config::scratch(&request.platform);
+                    inputs.bases.insert(request.key(), Resolved { manifest: Digest::of(b""), config });
+                }
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ mod credential;
 mod graph;
 mod images;
 mod login;
+mod outline;
 mod prune;
 mod pull;
 mod push;

@@ -38,7 +38,7 @@ pub(super) fn lower(
         dest_kind: dest_kind(stage, transfer, &sources, &written)?,
         dest: path::join(stage.state.cwd(), &written),
         sources,
-        chown: transfer.chown.as_ref().map(|word| stage.text(word)).transpose()?,
+        chown: owner(stage, transfer)?,
         chmod: transfer.chmod.as_ref().map(|word| mode(stage, word)).transpose()?,
         link: transfer.switch("link") == Some(Switch::On),
         parents: transfer.switch("parents") == Some(Switch::On),
@@ -153,6 +153,12 @@ fn dest_kind(
         return Err(stage.error(&transfer.dest, message).hint(format!("write {written}/")));
     }
     Ok(if transfer.switch("parents") == Some(Switch::On) { DestKind::Directory } else { DestKind::AsFound })
+}
+
+/// An owner that is empty once expanded is none.
+fn owner(stage: &mut Stage<'_, '_>, transfer: &Transfer) -> Result<Option<String>, Error> {
+    let owner = transfer.chown.as_ref().map(|word| stage.text(word)).transpose()?;
+    Ok(owner.filter(|owner| !owner.is_empty()))
 }
 
 fn mode(stage: &mut Stage<'_, '_>, word: &Word) -> Result<String, Error> {

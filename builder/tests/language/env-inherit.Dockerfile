@@ -1,0 +1,10 @@
+FROM alpine AS a
+ENV X=1
+ARG Y=2
+USER u
+WORKDIR /w
+SHELL ["/s"]
+CMD ["c"]
+FROM a
+RUN $X$Y
+ENTRYPOINT ["e"]

@@ -1,0 +1,2 @@
+FROM alpine as x
+from alpine AS y

@@ -1,0 +1,5 @@
+from alpine
+env a=b
+run x
+copy a b
+workdir /w

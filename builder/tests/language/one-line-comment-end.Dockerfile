@@ -1,0 +1,6 @@
+FROM alpine
+RUN a \
+# comment
+# more
+
+RUN b

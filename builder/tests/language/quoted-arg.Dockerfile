@@ -1,0 +1,3 @@
+FROM alpine
+ARG A="x y" B='$A' C=$A
+RUN z

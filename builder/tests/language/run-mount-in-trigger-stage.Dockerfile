@@ -1,0 +1,2 @@
+FROM triggers AS base
+FROM busybox AS tools

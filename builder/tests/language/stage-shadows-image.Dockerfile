@@ -1,0 +1,4 @@
+FROM alpine AS busybox
+RUN one
+FROM busybox
+RUN two
