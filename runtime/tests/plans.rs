@@ -73,6 +73,7 @@ fn options() -> Options {
         keyring: Keyring::Own("_ses.box".to_owned()),
         preserve_fds: 0,
         cgroups: Manager::Cgroupfs,
+        rootless: None,
     }
 }
 

@@ -91,6 +91,7 @@ pub(super) fn bear(args: &Common, start: Start, mode: Mode, global: &Global) -> 
         keyring: if args.no_new_keyring { Keyring::Inherit } else { Keyring::Own(format!("_ses.{id}")) },
         preserve_fds,
         cgroups: global.cgroups,
+        rootless: global.rootless,
     };
     let plan = plan::plan(&bundle.spec, &facts, &options)?;
     global.warn(&plan.warnings);

@@ -7,6 +7,7 @@ use clap::Parser;
 use super::log::{Level, Log};
 use crate::error::{Error, Kind};
 use crate::host::facts;
+use crate::plan::Need;
 use crate::plan::cgroup::Manager;
 use crate::state::Root;
 
@@ -27,9 +28,6 @@ pub(super) struct Typed {
     /// root directory for storage of container state (this should be located in tmpfs)
     #[arg(long, value_name = "string")]
     pub(super) root: Option<PathBuf>,
-    /// path to the criu binary used for checkpoint and restore
-    #[arg(long, value_name = "string", default_value = "criu", hide = true)]
-    pub(super) criu: PathBuf,
     /// enable systemd cgroup support, expects cgroupsPath to be of form "slice:prefix:name"
     #[arg(long)]
     pub(super) systemd_cgroup: bool,
@@ -53,18 +51,9 @@ pub struct Global {
     pub program: String,
     pub log: Log,
     pub cgroups: Manager,
-    pub rootless: Rootless,
-    /// `--criu`.
-    pub criu: PathBuf,
+    /// `--rootless`: whether a refusal to make cgroups is put up with; None leaves it to who calls.
+    pub rootless: Option<Need>,
     root: Option<PathBuf>,
-}
-
-/// `--rootless`: whether a refusal to make cgroups is put up with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rootless {
-    Auto,
-    Yes,
-    No,
 }
 
 impl Global {
@@ -83,7 +72,6 @@ impl Global {
             log,
             cgroups: manager(typed)?,
             rootless: rootless(&typed.rootless)?,
-            criu: typed.criu.clone(),
             root: typed.root.clone().filter(|root| !root.as_os_str().is_empty()),
         })
     }
@@ -126,11 +114,11 @@ fn manager(typed: &Typed) -> Result<Manager, Error> {
 }
 
 /// Go's spellings of a boolean, and `auto`.
-fn rootless(word: &str) -> Result<Rootless, Error> {
+fn rootless(word: &str) -> Result<Option<Need>, Error> {
     match word {
-        "auto" => Ok(Rootless::Auto),
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Rootless::Yes),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Rootless::No),
+        "auto" => Ok(None),
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Some(Need::BestEffort)),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Some(Need::Required)),
         _ => Err(Error::new(Kind::Invalid, format!("parse --rootless: invalid boolean value {word:?}"))),
     }
 }

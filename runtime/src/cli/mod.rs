@@ -4,6 +4,7 @@
 
 mod create;
 mod delete;
+mod doctor;
 mod events;
 mod exec;
 mod features;

@@ -34,6 +34,7 @@ pub(super) fn plan(args: &Args, global: &Global) -> Result<ExitCode, Error> {
         keyring: decide::Keyring::Own(args.id.clone()),
         preserve_fds: 0,
         cgroups: global.cgroups,
+        rootless: global.rootless,
     };
     let plan = decide::plan(&bundle.spec, &host::facts::measure()?, &options)?;
     print(&format!("{}\n", decide::show(&plan)));

@@ -208,11 +208,12 @@ fn complete(resources: &mut LinuxResources, record: &state::Cgroup) -> Result<()
             cpu.set_shares(None);
         }
     }
-    if let Some(memory) = resources.memory_mut() {
-        if memory.limit().is_none() && memory.swap().is_some_and(|swap| swap > 0) {
-            let now = file::read(&v2.path, "memory.max")?;
-            memory.set_limit(Some(now.parse().unwrap_or(-1)));
-        }
+    if let Some(memory) = resources.memory_mut()
+        && memory.limit().is_none()
+        && memory.swap().is_some_and(|swap| swap > 0)
+    {
+        let now = file::read(&v2.path, "memory.max")?;
+        memory.set_limit(Some(now.parse().unwrap_or(-1)));
     }
     Ok(())
 }

@@ -4,14 +4,16 @@ use std::process::ExitCode;
 
 use super::parse::{Asked, verb};
 use super::{
-    End, create, delete, events, exec, features, kill, list, pause, plan, ps, run, spec, start, state, update,
+    End, create, delete, doctor, events, exec, features, kill, list, pause, plan, ps, run, spec, start,
+    state, update,
 };
 use crate::error::{Error, Kind};
 
 /// Verb and what it does, in runc's order.
-const VERBS: [(&str, &str); 17] = [
+const VERBS: [(&str, &str); 18] = [
     ("create", "create a container"),
     ("delete", "delete any resources held by the container often used with detached container"),
+    ("doctor", "tell what this host and this user can and cannot do, and how to mend it"),
     ("events", "display container events such as OOM notifications, cpu, memory, and IO usage statistics"),
     ("exec", "execute new process inside the container"),
     ("features", "show the enabled features"),
@@ -46,6 +48,7 @@ pub(super) fn run(mut asked: Asked) -> Result<ExitCode, End> {
         "create" => create::create(&verb(&asked)?, global).map_err(End::from),
         "delete" => delete::delete(&verb(&asked)?, global).map_err(End::from),
         "exec" => exec::exec(&verb(&asked)?, global),
+        "doctor" => doctor::doctor(&verb(&asked)?, global).map_err(End::from),
         "events" => events::events(&verb(&asked)?, global).map_err(End::from),
         "features" => features::features(&verb(&asked)?, global).map_err(End::from),
         "update" => update::update(&verb(&asked)?, global).map_err(End::from),
@@ -72,7 +75,7 @@ pub(super) fn has_free_words(name: &str) -> bool {
 pub(super) fn arguments(name: &str) -> &'static str {
     match name {
         "exec" | "kill" | "ps" => "a minimum of 1",
-        "list" | "spec" | "features" => "exactly 0",
+        "list" | "spec" | "features" | "doctor" => "exactly 0",
         _ => "exactly 1",
     }
 }

@@ -45,6 +45,8 @@ pub struct Options {
     pub preserve_fds: u32,
     /// `--systemd-cgroup` or `--cgroup-manager`.
     pub cgroups: cgroup::Manager,
+    /// `--rootless`: whether a refusal to make cgroups is put up with; None leaves it to who calls.
+    pub rootless: Option<Need>,
 }
 
 /// The session keyring of the container's first process.

@@ -68,9 +68,10 @@ pub fn plan(spec: &Spec, facts: &Facts, options: &Options) -> Result<Cgroup, Err
         _ => settings(&resources, &places)?,
     };
     let privileged = facts.caller.may_on_host(caps::SYS_ADMIN);
-    let need = match privileged || !settings.is_empty() {
-        true => Need::Required,
-        false => Need::BestEffort,
+    let need = match (options.rootless, privileged || !settings.is_empty()) {
+        (Some(asked), _) => asked,
+        (None, true) => Need::Required,
+        (None, false) => Need::BestEffort,
     };
     let enforce = if privileged { Need::Required } else { Need::BestEffort };
     let devices = devices::plan(resources.devices().as_deref().unwrap_or_default(), enforce)?;

@@ -116,7 +116,8 @@ mod tests {
     /// What the kernel's interpreter does with the instructions that are used here.
     fn run(program: &[Instruction], arch: u32, number: u32, args: [u64; 6]) -> u32 {
         let mut words = vec![number, arch, 0, 0];
-        words.extend(args.iter().flat_map(|arg| [*arg as u32, (arg >> 32) as u32]));
+        let half = |value: u64| u32::try_from(value & 0xffff_ffff).unwrap();
+        words.extend(args.iter().flat_map(|arg| [half(*arg), half(arg >> 32)]));
         let (mut at, mut value) = (0usize, 0u32);
         loop {
             let (code, jt, jf, k) = program[at];
@@ -202,14 +203,15 @@ mod tests {
                 }],
             }))
         };
-        let big = 0x1_0000_0005u64;
-        let table: [(&str, u64, u64, &[u64], &[u64]); 7] = [
-            ("SCMP_CMP_EQ", big, 0, &[big], &[5, 0x1_0000_0000, big + 1]),
-            ("SCMP_CMP_NE", big, 0, &[5, 0x2_0000_0005], &[big]),
-            ("SCMP_CMP_LT", big, 0, &[0, 6, big - 1], &[big, big + 1, u64::MAX]),
-            ("SCMP_CMP_LE", big, 0, &[6, big], &[big + 1, 0x2_0000_0000]),
-            ("SCMP_CMP_GT", big, 0, &[big + 1, 0x2_0000_0000], &[6, big]),
-            ("SCMP_CMP_GE", big, 0, &[big, 0x2_0000_0000], &[6, big - 1]),
+        const BIG: u64 = 0x1_0000_0005;
+        type Row = (&'static str, u64, u64, &'static [u64], &'static [u64]);
+        let table: [Row; 7] = [
+            ("SCMP_CMP_EQ", BIG, 0, &[BIG], &[5, 0x1_0000_0000, BIG + 1]),
+            ("SCMP_CMP_NE", BIG, 0, &[5, 0x2_0000_0005], &[BIG]),
+            ("SCMP_CMP_LT", BIG, 0, &[0, 6, BIG - 1], &[BIG, BIG + 1, u64::MAX]),
+            ("SCMP_CMP_LE", BIG, 0, &[6, BIG], &[BIG + 1, 0x2_0000_0000]),
+            ("SCMP_CMP_GT", BIG, 0, &[BIG + 1, 0x2_0000_0000], &[6, BIG]),
+            ("SCMP_CMP_GE", BIG, 0, &[BIG, 0x2_0000_0000], &[6, BIG - 1]),
             ("SCMP_CMP_MASKED_EQ", 0x1_0000_0001, 1, &[1, 3, 0x2_0000_0001], &[0, 0x1_0000_0001]),
         ];
         for (op, value, two, hits, misses) in table {
