@@ -1,7 +1,5 @@
 //! Parse, call, one error line, exit code.
 
-use std::process::ExitCode;
+#![no_main]
 
-fn main() -> ExitCode {
-    runtime::cli::main(std::env::args_os().collect())
-}
+runtime::entry!(runtime::cli::main);

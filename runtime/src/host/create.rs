@@ -68,12 +68,8 @@ fn with_cgroup(order: &Order<'_>, cgroup: &cgroup::Made) -> Result<Parts, Error>
     let plan = order.plan;
     let mut kit = Kit {
         wire: init_end,
-        proc: proc.try_clone().map_err(|source| Error::system("duplicate a descriptor", source))?,
-        lock: order
-            .entry
-            .dir()
-            .try_clone_to_owned()
-            .map_err(|source| Error::system("duplicate a descriptor", source))?,
+        proc: &proc,
+        lock: order.entry.dir(),
         start: fifos(order)?,
         sources: sources::open(plan, &proc)?,
         joins: joins(&plan.namespaces.join_inside)?,

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use nix::unistd::symlinkat;
 
-use super::fresh;
 use super::mounts::{Site, directory, wrong};
 use super::place::{self, Kind};
+use super::{fds, fresh};
 use crate::error::Error;
 use crate::plan::cgroup::{Place, Version};
 use crate::plan::mount_options::{Change, Param};
@@ -27,6 +27,7 @@ pub fn attach(planned: &Mount, view: CgroupView, site: &Site<'_>) -> Result<Owne
     }
     .map_err(fail)?;
     mount::attach(&mounted, &target.fd).map_err(fail)?;
+    fds::leave(target.fd);
     if site.cgroups.iter().any(|place| place.version == Version::V1) {
         for place in site.cgroups {
             add(place, planned, view, site).map_err(fail)?;
@@ -52,7 +53,10 @@ fn shelf() -> std::io::Result<OwnedFd> {
 fn add(place: &Place, planned: &Mount, view: CgroupView, site: &Site<'_>) -> std::io::Result<()> {
     let Some(name) = place.mount.file_name() else { return Ok(()) };
     let target = place::open(site.root, &planned.destination.join(name), Kind::Directory)?;
-    mount::attach(&one(place, planned, view)?, &target.fd)?;
+    let mounted = one(place, planned, view)?;
+    mount::attach(&mounted, &target.fd)?;
+    fds::leave(mounted);
+    fds::leave(target.fd);
     if place.controllers.len() < 2 {
         return Ok(());
     }

@@ -7,8 +7,9 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat, makedev, mknodat};
-use nix::unistd::{Gid, Uid, fchownat, symlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
 
+use super::fds;
 use super::place::{self, Kind};
 use super::sources::Sources;
 use crate::error::Error;
@@ -27,6 +28,7 @@ pub fn make(devices: &Devices, root: &OwnedFd, sources: &mut Sources) -> Result<
         link(name, target, &mut dirs)
             .map_err(|source| Error::system(format!("make the link /dev/{name}"), source))?;
     }
+    dirs.open.into_iter().for_each(|(_, dir)| fds::leave(dir));
     Ok(())
 }
 
@@ -55,7 +57,11 @@ fn make_node(node: &Node, make: Make, bound: Option<OwnedFd>, dirs: &mut Dirs<'_
     let dir = dirs.of(&node.path)?;
     let name = node.path.file_name().unwrap_or(OsStr::new(""));
     match (make, bound) {
-        (Make::Bind, Some(mount)) => bind(dir, name, &mount),
+        (Make::Bind, Some(mount)) => {
+            bind(dir, name, &mount)?;
+            fds::leave(mount);
+            Ok(())
+        }
         _ => mknod(dir, name, node),
     }
 }
@@ -107,20 +113,20 @@ fn bind(dir: &OwnedFd, name: &OsStr, mount: &OwnedFd) -> std::io::Result<()> {
         Err(errno) => return Err(errno.into()),
     }
     let target = openat(dir, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
-    mount::attach(mount, &target)
+    mount::attach(mount, &target)?;
+    fds::leave(target);
+    Ok(())
 }
 
 /// What the image has under that name stays, but for ptmx, which must be the one of the container's own terminals.
 fn link(name: &str, target: &str, dirs: &mut Dirs<'_>) -> std::io::Result<()> {
     let path = Path::new("/dev").join(name);
     let dir = dirs.of(&path)?;
-    if name == "ptmx" {
-        match nix::unistd::unlinkat(dir, name, nix::unistd::UnlinkatFlags::NoRemoveDir) {
-            Ok(()) | Err(Errno::ENOENT) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
     match symlinkat(target, dir, name) {
+        Err(Errno::EEXIST) if name == "ptmx" => {
+            unlinkat(dir, name, UnlinkatFlags::NoRemoveDir)?;
+            Ok(symlinkat(target, dir, name)?)
+        }
         Ok(()) | Err(Errno::EEXIST) => Ok(()),
         Err(errno) => Err(errno.into()),
     }

@@ -1,6 +1,6 @@
 //! Which descriptors init has, and which the program gets.
 
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use crate::error::{Error, Kind};
 use crate::sys::fds;
@@ -30,4 +30,14 @@ pub fn pass_preserved(preserved: u32) -> Result<(), Error> {
         })?;
     }
     Ok(())
+}
+
+/// Of so many no table is ever short.
+const FEW: RawFd = 512;
+
+/// Init's descriptors are closed together by `close_foreign` at the end, not one by one: two hundred system calls less.
+pub fn leave(fd: OwnedFd) {
+    if fd.as_raw_fd() < FEW {
+        std::mem::forget(fd);
+    }
 }

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 
+use super::fds;
 use super::mounts::{Site, directory, ordinary_directory, wrong};
 use super::place::{self, Origin, Place};
 use crate::error::Error;
@@ -33,6 +34,7 @@ pub fn attach(planned: &Mount, wanted: &Fresh, site: &Site<'_>) -> Result<OwnedF
         super::copy_up::copy(&place.fd, &mounted).map_err(|source| wrong(planned, source))?;
     }
     mount::attach(&mounted, &place.fd).map_err(|source| wrong(planned, source))?;
+    fds::leave(place.fd);
     Ok(mounted)
 }
 
@@ -69,7 +71,9 @@ pub fn make(
         mount::create(&context).map_err(|source| (source, None))
     })();
     made.map_err(|(source, _): (std::io::Error, Option<String>)| (source, words(&context)))?;
-    mount::fsmount(&context, attrs).map_err(|source| (source, words(&context)))
+    let mounted = mount::fsmount(&context, attrs).map_err(|source| (source, words(&context)))?;
+    fds::leave(context);
+    Ok(mounted)
 }
 
 fn set(context: &OwnedFd, param: &Param) -> Result<(), (std::io::Error, Option<String>)> {

@@ -26,7 +26,7 @@ pub mod seccomp;
 pub mod signals;
 pub mod sources;
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
@@ -43,12 +43,12 @@ use sources::Sources;
 
 /// What the host hands over: all descriptors that init needs, opened before the clone.
 #[derive(Debug)]
-pub struct Kit {
+pub struct Kit<'a> {
     pub wire: InitEnd,
     /// The host's own /proc.
-    pub proc: OwnedFd,
+    pub proc: &'a OwnedFd,
     /// The container's locked directory: whoever wants to remove what a killed runtime left waits until we have ended too.
-    pub lock: OwnedFd,
+    pub lock: BorrowedFd<'a>,
     /// Where `start` will be heard and answered; None for `run`, which says it over the wire.
     pub start: Option<Start>,
     pub sources: Sources,
@@ -77,13 +77,12 @@ pub enum Host {
 
 /// Runs all steps in a process that the clone has just made. Whatever goes wrong is told over the wire, or through the fifo once
 /// the host has gone.
-pub fn run(plan: &Plan, mut kit: Kit) -> ! {
+pub fn run(plan: &Plan, mut kit: Kit<'_>) -> ! {
     leave(|| {
         let sources = std::mem::take(&mut kit.sources);
         let prepared = prepare(plan, &kit, sources);
-        // The last use of the host's proc is above.
-        drop(kit.proc);
         let prepared = prepared.and_then(|ready| {
+            close_used(plan, &kit)?;
             // No right and no descriptor that matters is left here, and the owner of a created container has to be able to join
             // it (setns(2) asks for the right to look into this process).
             if kit.start.is_some() {
@@ -96,7 +95,8 @@ pub fn run(plan: &Plan, mut kit: Kit) -> ! {
             Ok(ready) => ready,
             Err(error) => return kit.wire.failed(&error),
         };
-        drop(kit.lock);
+        // This process' copy; the owner of the number is the parent's.
+        let _ = nix::unistd::close(kit.lock.as_raw_fd());
         match kit.start.take() {
             None => {
                 let error = begin(plan, &kit.state, &ready);
@@ -133,7 +133,7 @@ struct Prepared {
     env: Vec<std::ffi::CString>,
 }
 
-fn prepare(plan: &Plan, kit: &Kit, sources: Sources) -> Result<Prepared, Error> {
+fn prepare(plan: &Plan, kit: &Kit<'_>, sources: Sources) -> Result<Prepared, Error> {
     let process = &plan.process;
     // First of all: a leaked descriptor is a way out of any namespace (CVE-2016-9962).
     fds::close_foreign(process.preserve_fds, &mut descriptors(kit, &sources))?;
@@ -146,8 +146,11 @@ fn prepare(plan: &Plan, kit: &Kit, sources: Sources) -> Result<Prepared, Error> 
     let root = mount_everything(plan, kit, sources)?;
     // Names, parameters and terminal once the namespaces are complete.
     names::set(plan)?;
-    procfs::set_sysctls(&kit.proc, &plan.sysctls)?;
-    give_up_rights(process, plan.seccomp.as_ref(), &Around { proc: &kit.proc, root: &root, wire: &kit.wire })
+    procfs::set_sysctls(kit.proc, &plan.sysctls)?;
+    let around = Around { proc: kit.proc, root: &root, wire: &kit.wire };
+    let ready = give_up_rights(process, plan.seccomp.as_ref(), &around);
+    fds::leave(root);
+    ready
 }
 
 /// SIGKILL when the runtime is killed; a change of user makes the kernel forget it.
@@ -163,7 +166,7 @@ fn own_session() -> Result<(), Error> {
     nix::unistd::setsid().map(drop).map_err(|errno| Error::system("make a session", errno))
 }
 
-fn enter_namespaces(plan: &Plan, kit: &Kit) -> Result<(), Error> {
+fn enter_namespaces(plan: &Plan, kit: &Kit<'_>) -> Result<(), Error> {
     if kit.host == Host::HasWork {
         // Mappings and v1 cgroups: before them no identity, and no root for the cgroup namespace.
         kit.wire.wait()?;
@@ -178,11 +181,11 @@ fn enter_namespaces(plan: &Plan, kit: &Kit) -> Result<(), Error> {
     namespaces::join(&kit.joins)?;
     // After the cgroup was entered, which is its root; offsets before anything runs in the time namespace.
     namespaces::unshare(&plan.namespaces)?;
-    procfs::set_time_offsets(&kit.proc, &plan.namespaces.time_offsets)?;
+    procfs::set_time_offsets(kit.proc, &plan.namespaces.time_offsets)?;
     keyring::join(&plan.keyring)?;
     if let Some(score) = plan.process.oom_score {
         // While the files below /proc/self are still ours.
-        if let Some(warning) = procfs::set_oom_score(&kit.proc, score)? {
+        if let Some(warning) = procfs::set_oom_score(kit.proc, score)? {
             kit.wire.warn(&warning)?;
         }
     }
@@ -198,7 +201,7 @@ fn enter_namespaces(plan: &Plan, kit: &Kit) -> Result<(), Error> {
     Ok(())
 }
 
-fn mount_everything(plan: &Plan, kit: &Kit, mut sources: Sources) -> Result<OwnedFd, Error> {
+fn mount_everything(plan: &Plan, kit: &Kit<'_>, mut sources: Sources) -> Result<OwnedFd, Error> {
     // Modes are meant as they are written.
     umask(Mode::empty());
     root::set_propagation(&plan.rootfs)?;
@@ -306,11 +309,21 @@ fn run_hooks(
     hooks: &[crate::plan::hooks::Hook],
     (name, status): (&'static str, &'static str),
 ) -> Result<(), Error> {
+    if hooks.is_empty() {
+        return Ok(());
+    }
     let pid = nix::unistd::getpid().as_raw();
     hooks::run(hooks, &hooks::Moment { name, status, pid, state, env: &plan.process.env })
 }
 
-fn descriptors(kit: &Kit, sources: &Sources) -> Vec<RawFd> {
+/// Mounts, directories and the host's proc: all that has had its last use.
+fn close_used(plan: &Plan, kit: &Kit<'_>) -> Result<(), Error> {
+    let mut keep = vec![kit.wire.as_fd().as_raw_fd(), kit.lock.as_raw_fd()];
+    keep.extend(kit.start.iter().flat_map(|start| [start.signal.as_raw_fd(), start.result.as_raw_fd()]));
+    fds::close_foreign(plan.process.preserve_fds, &mut keep)
+}
+
+fn descriptors(kit: &Kit<'_>, sources: &Sources) -> Vec<RawFd> {
     let mut all = vec![kit.wire.as_fd().as_raw_fd(), kit.proc.as_raw_fd(), kit.lock.as_raw_fd()];
     all.extend(kit.start.iter().flat_map(|start| [start.signal.as_raw_fd(), start.result.as_raw_fd()]));
     all.extend(kit.joins.iter().map(|(_, fd)| fd.as_raw_fd()));

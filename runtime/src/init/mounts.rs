@@ -5,6 +5,7 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 
+use super::fds;
 use super::fresh;
 use super::place::{self, Kind, Place};
 use super::sources::{Sources, clone_of, translate};
@@ -27,8 +28,9 @@ pub fn attach_all<'a>(mounts: &'a [Mount], site: &mut Site<'_>) -> Result<Vec<(&
     let mut late = Vec::new();
     for (at, planned) in mounts.iter().enumerate() {
         let mounted = attach(at, planned, site)?;
-        if !planned.late.is_empty() {
-            late.push((planned, mounted));
+        match planned.late.is_empty() {
+            true => fds::leave(mounted),
+            false => late.push((planned, mounted)),
         }
     }
     Ok(late)
@@ -81,6 +83,7 @@ fn attach_bind(at: usize, planned: &Mount, bind: &Bind, site: &mut Site<'_>) -> 
     set_attrs(&tree, planned.attrs.tree, Tree::Whole).map_err(fail)?;
     let target = place::open(site.root, &planned.destination, kind).map_err(fail)?;
     mount::attach(&tree, &target.fd).map_err(fail)?;
+    fds::leave(target.fd);
     Ok(tree)
 }
 

@@ -1,7 +1,7 @@
 //! Where something goes in the container's root: found, or made on the way.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstatat, mkdirat, mknodat};
 
+use super::fds;
 use crate::sys::path::open_in;
 
 /// What has to be made where nothing is.
@@ -38,9 +39,28 @@ pub struct Place {
 pub fn open(root: &OwnedFd, path: &Path, kind: Kind) -> io::Result<Place> {
     match open_in(root, path, OFlag::O_PATH) {
         Ok(fd) => Ok(Place { fd, origin: Origin::Found }),
-        Err(source) if source.raw_os_error() == Some(libc::ENOENT) => make(root, path, kind),
+        Err(source) if source.raw_os_error() == Some(libc::ENOENT) => match make_last(root, path, kind)? {
+            Some(fd) => Ok(Place { fd, origin: Origin::Made }),
+            None => make(root, path, kind),
+        },
         Err(source) => Err(source),
     }
+}
+
+/// What is nearly always the case: only the last part is missing. None where it is more than that, or a dangling link.
+fn make_last(root: &OwnedFd, path: &Path, kind: Kind) -> io::Result<Option<OwnedFd>> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
+    let dir = match open_in(root, parent, OFlag::O_PATH | OFlag::O_DIRECTORY) {
+        Ok(dir) => dir,
+        Err(source) if source.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+        Err(source) => return Err(source),
+    };
+    let made = match make_new(&dir, name, kind) {
+        Err(Errno::EEXIST) => None,
+        other => Some(other?),
+    };
+    fds::leave(dir);
+    Ok(made)
 }
 
 /// The kernel's own limit for links in one path (MAXSYMLINKS).
@@ -101,18 +121,25 @@ fn link_target(dir: &OwnedFd, name: &OsString) -> io::Result<Option<PathBuf>> {
     }
 }
 
-/// A single component relative to an open directory, and no link: nothing can lead this elsewhere.
-fn make_one(dir: &OwnedFd, name: &OsString, kind: Kind) -> io::Result<OwnedFd> {
-    let name = name.as_os_str();
-    let made = match kind {
-        Kind::Directory => mkdirat(dir, name, Mode::from_bits_truncate(0o755)),
-        Kind::File => mknodat(dir, name, SFlag::S_IFREG, Mode::from_bits_truncate(0o644), 0),
-    };
-    match made {
-        Ok(()) | Err(Errno::EEXIST) => {}
-        Err(errno) => return Err(errno.into()),
+/// Somebody else may have been first.
+fn make_one(dir: &OwnedFd, name: &OsStr, kind: Kind) -> io::Result<OwnedFd> {
+    match make_new(dir, name, kind) {
+        Err(Errno::EEXIST) => Ok(open_new(dir, name)?),
+        other => Ok(other?),
     }
-    Ok(openat(dir, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?)
+}
+
+/// A single component relative to an open directory, and no link: nothing can lead this elsewhere.
+fn make_new(dir: &OwnedFd, name: &OsStr, kind: Kind) -> nix::Result<OwnedFd> {
+    match kind {
+        Kind::Directory => mkdirat(dir, name, Mode::from_bits_truncate(0o755))?,
+        Kind::File => mknodat(dir, name, SFlag::S_IFREG, Mode::from_bits_truncate(0o644), 0)?,
+    }
+    open_new(dir, name)
+}
+
+fn open_new(dir: &OwnedFd, name: &OsStr) -> nix::Result<OwnedFd> {
+    openat(dir, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 /// Whether the open thing is a directory.

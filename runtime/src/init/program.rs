@@ -17,6 +17,10 @@ use crate::sys::{exec, path};
 
 /// Goes to the working directory, which is opened in the root: no descriptor of the host's can be meant (CVE-2024-21626).
 pub fn enter_cwd(root: &OwnedFd, cwd: &Path) -> Result<(), Error> {
+    if cwd == Path::new("/") {
+        // Where whoever enters a root or a mount namespace is.
+        return Ok(());
+    }
     let doing = || format!("chdir to cwd ({:?}) set in config.json failed", cwd.display().to_string());
     let entered = path::open_in(root, cwd, OFlag::O_PATH | OFlag::O_DIRECTORY)
         .and_then(|dir| nix::unistd::fchdir(dir).map_err(Into::into));
@@ -31,6 +35,9 @@ pub fn enter_cwd(root: &OwnedFd, cwd: &Path) -> Result<(), Error> {
 
 /// Makes it where it is missing. A path that cannot be followed is told of when it is entered.
 pub fn make_cwd(root: &OwnedFd, cwd: &Path) -> Result<(), Error> {
+    if cwd == Path::new("/") {
+        return Ok(());
+    }
     match place::open(root, cwd, place::Kind::Directory) {
         Err(source) if source.raw_os_error() != Some(libc::ELOOP) => {
             Err(Error::system(format!("make the working directory {}", cwd.display()), source))

@@ -35,7 +35,11 @@ pub fn drop_bounding(planned: &Caps) -> Result<(), Error> {
 
 /// Becomes the user; the permitted capabilities stay for `set_caps`.
 pub fn become_user(user: &User) -> Result<(), Error> {
-    prctl::set_keepcaps(true).map_err(|errno| Error::system("keep capabilities", errno))?;
+    // Root that stays root loses nothing.
+    let keep = user.uid != 0;
+    if keep {
+        prctl::set_keepcaps(true).map_err(|errno| Error::system("keep capabilities", errno))?;
+    }
     if let Groups::Set(groups) = &user.groups {
         process::set_groups(groups)
             .map_err(|source| Error::system("set the supplementary groups", source))?;
@@ -45,7 +49,10 @@ pub fn become_user(user: &User) -> Result<(), Error> {
         .map_err(|source| Error::system(format!("become group {}", user.gid), source).hint(unmapped))?;
     process::set_uid(user.uid)
         .map_err(|source| Error::system(format!("become user {}", user.uid), source).hint(unmapped))?;
-    prctl::set_keepcaps(false).map_err(|errno| Error::system("keep capabilities no more", errno))
+    match keep {
+        true => prctl::set_keepcaps(false).map_err(|errno| Error::system("keep capabilities no more", errno)),
+        false => Ok(()),
+    }
 }
 
 /// The sets that execve starts from.
