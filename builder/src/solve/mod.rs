@@ -53,6 +53,8 @@ pub struct Env {
 /// The first step that failed; an interruption.
 pub fn solve(graph: &Graph, env: &Env) -> Result<Descriptor, Error> {
     let _shared = env.store.share()?;
+    // Once more, now that the ids of all owners can be removed: this sweeps what a killed builder left.
+    Store::open(env.store.root())?;
     let session = env.store.workspace()?;
     let runtime = Runtime::find(env.runtime.as_deref(), &session.path().join("state"));
     let interrupt = Interrupt::default();
