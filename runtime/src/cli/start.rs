@@ -45,12 +45,11 @@ fn poststart(config: &str, record: &Record) -> Result<(), Error> {
     }
     let hooks = plan::hooks::plan(&bundle::recorded(config)?)?.poststart;
     let run = hooks::run(&hooks, "poststart", "running", record);
-    if run.is_err() {
-        if let Ok(init) = pidfd::open(record.init.pid) {
-            if record.init.is_alive() {
-                drop(pidfd::signal(&init, libc::SIGKILL));
-            }
-        }
+    if run.is_err()
+        && let Ok(init) = pidfd::open(record.init.pid)
+        && record.init.is_alive()
+    {
+        drop(pidfd::signal(&init, libc::SIGKILL));
     }
     run
 }

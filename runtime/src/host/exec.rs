@@ -84,10 +84,10 @@ fn duplicate(fd: &OwnedFd) -> Result<OwnedFd, Error> {
 /// On ourselves, for the child to inherit: it may not be dumpable for a moment among the container's processes, and an undumpable
 /// one's files below /proc are root's.
 fn prepare(order: &Order<'_>, proc: &OwnedFd) -> Result<(), Error> {
-    if let Some(score) = order.plan.process.oom_score {
-        if let Some(warning) = procfs::set_oom_score(proc, score)? {
-            (order.warn)(&warning);
-        }
+    if let Some(score) = order.plan.process.oom_score
+        && let Some(warning) = procfs::set_oom_score(proc, score)?
+    {
+        (order.warn)(&warning);
     }
     if let Some(cpus) = &order.plan.cpus_first {
         sched::set_affinity(0, cpus)?;

@@ -51,38 +51,42 @@ fn complete(wanted: &Fresh, place: &Place, site: &Site<'_>) -> std::io::Result<V
     Ok(params)
 }
 
-/// A detached mount. The kernel's own words come along with its refusal where it has some.
-pub fn make(
-    kind: &str,
-    source: &str,
-    params: &[Param],
-    attrs: u64,
-) -> Result<OwnedFd, (std::io::Error, Option<String>)> {
-    let text = |text: &str| CString::new(text).map_err(|_| (libc::EINVAL.into_error(), None));
-    let context = mount::fsopen(&text(kind)?.as_c_str().to_owned()).map_err(|source| (source, None))?;
-    let made = (|| {
-        mount::set_string(&context, c"source", &text(source)?).map_err(|source| (source, None))?;
-        for param in params {
-            set(&context, param)?;
-        }
+/// Why a file system could not be made: the errno, and the kernel's own words where it has some.
+type Refusal = (std::io::Error, Option<String>);
+
+fn plain(source: std::io::Error) -> Refusal {
+    (source, None)
+}
+
+/// A detached mount.
+pub fn make(kind: &str, source: &str, params: &[Param], attrs: u64) -> Result<OwnedFd, Refusal> {
+    let context = mount::fsopen(&text(kind)?).map_err(plain)?;
+    let made = set_all(&context, source, params).and_then(|()| {
         if attrs & libc::MOUNT_ATTR_RDONLY != 0 && !is_virtual(kind) {
-            mount::set_flag(&context, c"ro").map_err(|source| (source, None))?;
+            mount::set_flag(&context, c"ro").map_err(plain)?;
         }
-        mount::create(&context).map_err(|source| (source, None))
-    })();
-    made.map_err(|(source, _): (std::io::Error, Option<String>)| (source, words(&context)))?;
+        mount::create(&context).map_err(plain)
+    });
+    made.map_err(|(source, _)| (source, words(&context)))?;
     let mounted = mount::fsmount(&context, attrs).map_err(|source| (source, words(&context)))?;
     fds::leave(context);
     Ok(mounted)
 }
 
-fn set(context: &OwnedFd, param: &Param) -> Result<(), (std::io::Error, Option<String>)> {
-    let text = |text: &str| CString::new(text).map_err(|_| (libc::EINVAL.into_error(), None));
-    let done = match param {
-        Param::Flag(key) => mount::set_flag(context, &text(key)?),
-        Param::Value(key, value) => mount::set_string(context, &text(key)?, &text(value)?),
-    };
-    done.map_err(|source| (source, None))
+fn set_all(context: &OwnedFd, source: &str, params: &[Param]) -> Result<(), Refusal> {
+    mount::set_string(context, c"source", &text(source)?).map_err(plain)?;
+    for param in params {
+        match param {
+            Param::Flag(key) => mount::set_flag(context, &text(key)?),
+            Param::Value(key, value) => mount::set_string(context, &text(key)?, &text(value)?),
+        }
+        .map_err(plain)?;
+    }
+    Ok(())
+}
+
+fn text(text: &str) -> Result<CString, Refusal> {
+    CString::new(text).map_err(|source| plain(source.into()))
 }
 
 /// Their superblocks are shared, or read-only is a matter of the mount alone.
@@ -97,14 +101,4 @@ fn words(context: &OwnedFd) -> Option<String> {
     let line = std::str::from_utf8(buffer.get(..count)?).ok()?;
     let line = line.trim_end().strip_prefix("e ").unwrap_or(line);
     (!line.is_empty()).then(|| line.to_owned())
-}
-
-trait IntoError {
-    fn into_error(self) -> std::io::Error;
-}
-
-impl IntoError for i32 {
-    fn into_error(self) -> std::io::Error {
-        std::io::Error::from_raw_os_error(self)
-    }
 }

@@ -65,7 +65,7 @@ pub fn clone3(options: &Options<'_>) -> io::Result<Side> {
     };
     if let Some(cgroup) = options.cgroup {
         args.flags |= CLONE_INTO_CGROUP;
-        args.cgroup = cgroup.as_raw_fd() as u64;
+        args.cgroup = u64::try_from(cgroup.as_raw_fd()).map_err(io::Error::other)?;
     }
     // SAFETY: the kernel reads exactly size_of(Args) bytes and writes one descriptor to `pidfd`, which outlives the call; no
     // flag that shares memory or stack is passed.

@@ -59,7 +59,7 @@ pub fn inherited(number: RawFd) -> Option<OwnedFd> {
 pub fn send(socket: impl AsFd, message: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let raw = fd.map(|fd| [fd.as_raw_fd()]);
     let rights = raw.as_ref().map(|raw| ControlMessage::ScmRights(raw));
-    let rights = rights.as_ref().map(std::slice::from_ref).unwrap_or_default();
+    let rights = rights.as_slice();
     let message = [IoSlice::new(message)];
     sendmsg::<()>(socket.as_fd().as_raw_fd(), &message, rights, MsgFlags::MSG_NOSIGNAL, None)?;
     Ok(())
