@@ -53,27 +53,25 @@ pub enum Change<'a> {
     Empty(&'a Path),
 }
 
-/// Writes the differences into a layer; whether there were any.
+/// Writes the differences into a layer, for as long as `go_on` does not object.
 ///
 /// # Errors
-/// The file system's; the writer's.
+/// The file system's; the writer's; that of `go_on`.
 pub fn write(
     writer: &mut Writer,
-    upper: &OwnedFd,
-    lower: Option<&OwnedFd>,
+    (upper, lower): (&OwnedFd, Option<&OwnedFd>),
     clamp: Clamp,
-) -> Result<bool, Error> {
-    let mut any = false;
+    go_on: &dyn Fn() -> Result<(), Error>,
+) -> Result<(), Error> {
     walk(upper, lower, clamp, &mut |change| {
-        any = true;
+        go_on()?;
         match change {
             Change::Put(entry, Some(mut content)) => writer.add(&entry, &mut content),
             Change::Put(entry, None) => writer.add(&entry, &mut io::empty()),
             Change::Remove(path) => writer.add_whiteout(path, clamp.mark()),
             Change::Empty(path) => writer.add_opaque(path, clamp.mark()),
         }
-    })?;
-    Ok(any)
+    })
 }
 
 /// Whether there is no difference at all; the walk ends at the first.

@@ -302,8 +302,11 @@ impl<'a> Solver<'a> {
             drop(below);
             if let Err(error) = stored {
                 cell.settle(None);
-                lock(&self.failed).get_or_insert(error);
-                self.interrupt.raise();
+                // One that was cut short follows from another's failure, which is reported.
+                if !self.interrupt.is_raised() {
+                    lock(&self.failed).get_or_insert(error);
+                    self.interrupt.raise();
+                }
             }
         });
         Ok(result)
@@ -315,7 +318,8 @@ impl<'a> Solver<'a> {
         clamp: Clamp,
     ) -> Result<(Descriptor, Digest), Error> {
         let mut writer = Writer::new(&self.env.store, self.env.compression)?;
-        diff::write(&mut writer, upper, lower, clamp)?;
+        let go_on = || if self.interrupt.is_raised() { Err(Interrupt::error()) } else { Ok(()) };
+        diff::write(&mut writer, (upper, lower), clamp, &go_on)?;
         let layer = writer.finish()?;
         Ok((layer.descriptor, layer.diff_id))
     }

@@ -12,6 +12,9 @@ use nix::unistd::Pid;
 /// The signals by which a person or a supervisor ends the builder.
 const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
 
+/// The first signal asks, the second hastens, this one ends the child at once.
+const PATIENCE: u32 = 3;
+
 /// Blocked signals, readable.
 #[derive(Debug)]
 pub struct Signals(SignalFd);
@@ -87,6 +90,7 @@ pub enum Origin {
 
 /// Passes signals on to the child until it ends; its exit code.
 pub(super) fn supervise(signals: &Signals, child: Pid) -> ExitCode {
+    let mut asked = 0;
     loop {
         match waitpid(child, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(_, code)) => return ExitCode::from(low_byte(code)),
@@ -96,6 +100,14 @@ pub(super) fn supervise(signals: &Signals, child: Pid) -> ExitCode {
         }
         let Ok((number, origin)) = signals.next() else { return ExitCode::FAILURE };
         let Ok(signal) = Signal::try_from(number) else { continue };
+        if signal != Signal::SIGCHLD {
+            asked += 1;
+        }
+        if asked >= PATIENCE {
+            // With it goes everything in its namespaces; the next builder sweeps the store.
+            let _ = kill(child, Signal::SIGKILL);
+            continue;
+        }
         // A key at the terminal reaches the child by itself: it is in the same process group.
         if signal != Signal::SIGCHLD && origin == Origin::Process {
             // It may have ended meanwhile; the next turn of the loop sees that.
