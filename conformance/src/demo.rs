@@ -1,7 +1,7 @@
 //! `conformance demo`: the main job on an embedded Dockerfile of several stages that needs nothing from outside.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -35,12 +35,24 @@ const WORDS: &str = "a coracle that one person can carry:\n";
 const EXPECTED: &str =
     "a coracle that one person can carry:\nwoven willow\ntarred cloth\nbuilt by one person\n";
 
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Use the finished binaries in this folder (made by `stage`) instead of building.
+    #[arg(long)]
+    prebuilt: Option<PathBuf>,
+}
+
 /// Builds, runs, says what was done and where.
-pub(crate) fn demo() -> Result<ExitCode> {
+pub(crate) fn demo(args: &Args) -> Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     let host = Host::measure();
-    writeln!(out, "building the workspace")?;
-    let binaries = build::build()?;
+    let binaries = match &args.prebuilt {
+        Some(dir) => dir.canonicalize().with_context(|| format!("find {}", dir.display()))?,
+        None => {
+            writeln!(out, "building the workspace")?;
+            build::build()?
+        }
+    };
     writeln!(out, "on {}", host.describe())?;
     for line in shortcomings(&host) {
         writeln!(out, "note: {line}")?;

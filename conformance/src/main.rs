@@ -48,7 +48,7 @@ enum Verb {
     /// List the cases: name, and the source of the rule.
     List,
     /// Build the workspace, then build an image from an embedded Dockerfile and run it.
-    Demo,
+    Demo(demo::Args),
     /// Build, run every test and every case; end with passed, failed and not run.
     Proof(proof::Args),
     /// Put the finished binaries and what they are tested with into a world-readable folder.
@@ -73,7 +73,7 @@ fn main() -> ExitCode {
 fn dispatch(verb: Verb) -> Result<ExitCode> {
     match verb {
         Verb::Run(args) => return compare::run(&args),
-        Verb::Demo => return demo::demo(),
+        Verb::Demo(args) => return demo::demo(&args),
         Verb::Proof(args) => return proof::proof(&args),
         Verb::List => list()?,
         Verb::Stage { dir } => stage::stage(&dir)?,
