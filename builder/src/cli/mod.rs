@@ -7,7 +7,10 @@ mod build;
 mod check;
 mod credential;
 mod graph;
+mod history;
 mod images;
+mod inspect;
+mod load;
 mod login;
 mod outline;
 mod prune;
@@ -16,10 +19,12 @@ mod push;
 mod recipe;
 mod rmi;
 mod run;
+mod save;
 mod showing;
 mod stop;
 mod table;
 mod tag;
+mod unpack;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -60,7 +65,10 @@ enum Verb {
     Build(Box<build::Args>),
     Check(check::Args),
     Graph(graph::Args),
+    History(history::Args),
     Images(images::Args),
+    Inspect(inspect::Args),
+    Load(load::Args),
     Login(login::LoginArgs),
     Logout(login::LogoutArgs),
     Prune(prune::Args),
@@ -68,7 +76,9 @@ enum Verb {
     Push(push::Args),
     Rmi(rmi::Args),
     Run(Box<run::Args>),
+    Save(save::Args),
     Tag(tag::Args),
+    Unpack(unpack::Args),
     Stop(stop::StopArgs),
     Rm(stop::RmArgs),
     Ps(stop::PsArgs),
@@ -87,6 +97,9 @@ fn dispatch(verb: Verb, global: &Global) -> Result<ExitCode, Error> {
         Verb::Build(args) => build::build(*args, global),
         Verb::Check(args) => check::check(&args),
         Verb::Graph(args) => graph::graph(&args, global),
+        Verb::History(args) => history::history(&args, global),
+        Verb::Inspect(args) => inspect::inspect(&args, global),
+        Verb::Load(args) => load::load(&args, global),
         Verb::Images(args) => images::images(&args, global),
         Verb::Login(args) => login::login(&args),
         Verb::Logout(args) => login::logout(&args),
@@ -95,12 +108,20 @@ fn dispatch(verb: Verb, global: &Global) -> Result<ExitCode, Error> {
         Verb::Push(args) => push::push(&args, global),
         Verb::Rmi(args) => rmi::rmi(&args, global),
         Verb::Run(args) => run::run(&args, global),
+        Verb::Save(args) => save::save(&args, global),
+        Verb::Unpack(args) => unpack::unpack(&args, global),
         Verb::Tag(args) => tag::tag(&args, global),
         Verb::Stop(args) => stop::stop(&args, global),
         Verb::Rm(args) => stop::remove(&args, global),
         Verb::Ps(args) => stop::list(&args, global),
         Verb::Logs(args) => stop::logs(&args, global),
     }
+}
+
+/// One line for people that is no error.
+fn note(line: &str) {
+    // A closed stderr leaves nobody to tell.
+    drop(writeln!(std::io::stderr().lock(), "builder: {line}"));
 }
 
 /// One line for the error, the lines of the input below it where there are any.

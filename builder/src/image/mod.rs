@@ -3,17 +3,22 @@
 //! Invariant: an image that `open` gives has its config and every layer in the store, each verified when it came.
 
 mod config;
+mod export;
 mod find;
+mod import;
 mod manifest;
 mod name;
 mod pull;
 mod push;
 mod stored;
 mod summary;
+mod whole;
 
 pub use crate::store::{Descriptor, Digest, Platform};
 pub use config::{Config, Execution, Healthcheck, History, RootFs};
+pub use export::{Format, save};
 pub use find::{Found, find};
+pub use import::{Input, load};
 pub use manifest::{Document, Index, Manifest};
 pub use name::{resolve, tag};
 pub use pull::pull;

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::manifest::{Document, Manifest};
-use super::{open_descriptor, resolve};
+use super::resolve;
+use super::whole::chosen;
 use crate::error::{Error, Kind};
 use crate::progress::{Sender, Step};
 use crate::registry::{Access, Credentials, Reference, Repository, Settings, Uploaded};
@@ -23,7 +24,9 @@ pub fn push(
 ) -> Result<Digest, Error> {
     let step = progress.step(format!("push {}", to.familiar()));
     let _in_use = store.share()?;
-    let sent = chosen(store, from, platform).and_then(|chosen| send(store, (from, to), &chosen, &step));
+    let sent = top(store, from)
+        .and_then(|top| chosen(store, &top, platform))
+        .and_then(|chosen| send(store, (from, to), &chosen, &step));
     match sent {
         Ok(digest) => {
             step.finished();
@@ -37,21 +40,11 @@ pub fn push(
     }
 }
 
-/// What is sent: an index as it is when every image of it is here, else the one image that was pulled out of it.
-fn chosen(store: &Store, from: &Reference, platform: Option<&Platform>) -> Result<Descriptor, Error> {
-    let absent = |text: String| Error::new(Kind::Invalid, text).hint("builder images shows what is there");
-    let top =
-        resolve(store, from)?.ok_or_else(|| absent(format!("{} is not in the store", from.familiar())))?;
-    let whole = match Document::parse(&store.read_blob(&top.digest)?, "")? {
-        Document::Manifest(_) => true,
-        Document::Index(index) => index.manifests.iter().all(|child| store.holds(child)),
-    };
-    if whole && platform.is_none() {
-        return Ok(top);
-    }
-    let wanted = platform.cloned().unwrap_or_else(Platform::host);
-    let image = open_descriptor(store, &top, &wanted)?;
-    image.map(|image| image.descriptor).ok_or_else(|| absent(format!("it is not in the store for {wanted}")))
+fn top(store: &Store, from: &Reference) -> Result<Descriptor, Error> {
+    resolve(store, from)?.ok_or_else(|| {
+        Error::new(Kind::Invalid, format!("{} is not in the store", from.familiar()))
+            .hint("builder images shows what is there")
+    })
 }
 
 fn send(

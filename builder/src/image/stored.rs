@@ -88,8 +88,14 @@ pub fn put(
 ) -> Result<Descriptor, Error> {
     let json = |error: serde_json::Error| Error::new(Kind::Invalid, format!("write an image: {error}"));
     let config_blob = store.put_blob(media::CONFIG, &serde_json::to_vec(config).map_err(json)?)?;
-    let manifest = Manifest::new(config_blob, layers.to_vec(), annotations);
-    let mut descriptor = store.put_blob(media::MANIFEST, &serde_json::to_vec(&manifest).map_err(json)?)?;
+    put_raw(store, &Manifest::new(config_blob, layers.to_vec(), annotations), config)
+}
+
+/// Stores a manifest whose blobs are there.
+pub(super) fn put_raw(store: &Store, manifest: &Manifest, config: &Config) -> Result<Descriptor, Error> {
+    let bytes = serde_json::to_vec(manifest)
+        .map_err(|error| Error::new(Kind::Invalid, format!("write an image: {error}")))?;
+    let mut descriptor = store.put_blob(media::MANIFEST, &bytes)?;
     descriptor.platform = Some(config.platform());
     Ok(descriptor)
 }

@@ -18,7 +18,7 @@ const XATTR: &[u8] = b"SCHILY.xattr.";
 
 /// What a member is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// A regular file of this size, with the places where it has data.
     File {
         size: u64,
@@ -34,9 +34,9 @@ pub(super) enum Kind {
 
 /// One member, as the archive describes it. Nothing in it has been judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Member {
-    pub(super) path: Vec<u8>,
-    pub(super) kind: Kind,
+pub(crate) struct Member {
+    pub(crate) path: Vec<u8>,
+    pub(crate) kind: Kind,
     pub(super) mode: u32,
     pub(super) uid: i128,
     pub(super) gid: i128,
@@ -58,7 +58,7 @@ struct Extension {
 }
 
 /// A tar being read.
-pub(super) struct Archive<R> {
+pub(crate) struct Archive<R> {
     reader: R,
     /// Content of the current member not read yet, and the padding after it.
     content: u64,
@@ -66,12 +66,12 @@ pub(super) struct Archive<R> {
 }
 
 impl<R: Read> Archive<R> {
-    pub(super) fn new(reader: R) -> Self {
+    pub(crate) fn new(reader: R) -> Self {
         Self { reader, content: 0, padding: 0 }
     }
 
     /// The next member, past whatever is unread of the one before.
-    pub(super) fn next(&mut self) -> io::Result<Option<Member>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<Member>> {
         let mut extension = Extension::default();
         let mut extended = false;
         loop {
@@ -104,7 +104,7 @@ impl<R: Read> Archive<R> {
     }
 
     /// Reads content of the current member.
-    pub(super) fn read_content(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn read_content(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let room = usize::try_from(self.content).unwrap_or(usize::MAX).min(buffer.len());
         let count = self.reader.read(buffer.get_mut(..room).unwrap_or_default())?;
         if count == 0 && room > 0 {

@@ -7,14 +7,14 @@ use flate2::{Compression as Level, GzBuilder, write::GzEncoder};
 use super::Compression;
 
 /// Compresses into `W`.
-pub(super) enum Encoder<W: Write> {
+pub(crate) enum Encoder<W: Write> {
     Plain(W),
     Gzip(GzEncoder<W>),
     Zstd(zstd::Encoder<'static, W>),
 }
 
 impl<W: Write> Encoder<W> {
-    pub(super) fn new(to: W, compression: Compression) -> io::Result<Self> {
+    pub(crate) fn new(to: W, compression: Compression) -> io::Result<Self> {
         Ok(match compression {
             Compression::None => Self::Plain(to),
             // Neither a time nor a name, and "unknown" for the system: nothing of this machine.
@@ -31,7 +31,7 @@ impl<W: Write> Encoder<W> {
         })
     }
 
-    pub(super) fn finish(self) -> io::Result<W> {
+    pub(crate) fn finish(self) -> io::Result<W> {
         match self {
             Self::Plain(to) => Ok(to),
             Self::Gzip(encoder) => encoder.finish(),

@@ -33,6 +33,15 @@ impl Compression {
         }
     }
 
+    /// What the first bytes of a file say; a plain tar has no mark at its beginning.
+    pub fn of_magic(start: &[u8]) -> Self {
+        match start {
+            [0x1f, 0x8b, ..] => Self::Gzip(6),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd(3),
+            _ => Self::None,
+        }
+    }
+
     /// The OCI media type of a layer compressed like this.
     pub fn media_type(self) -> &'static str {
         match self {

@@ -50,7 +50,7 @@ pub struct Entry<'a> {
 
 impl Entry<'_> {
     /// The blocks that stand before the entry's content.
-    pub(super) fn header(&self) -> io::Result<Vec<u8>> {
+    pub(crate) fn header(&self) -> io::Result<Vec<u8>> {
         let mut name = self.path.as_os_str().as_bytes().to_vec();
         if self.kind == EntryKind::Directory {
             name.push(b'/');

@@ -16,7 +16,10 @@ mod unpack;
 mod whiteout;
 mod writer;
 
+pub(crate) use archive::{Archive, Kind as MemberKind};
+pub(crate) use compress::Encoder;
 pub use compression::Compression;
 pub use entry::{Entry, EntryKind};
+pub(crate) use stream::decoder;
 pub use unpack::{Unpack, Unpacked, Whiteouts, unpack};
 pub use writer::{Layer, Writer};

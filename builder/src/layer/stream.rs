@@ -33,7 +33,7 @@ pub(super) fn decompress<T>(
 }
 
 /// Opens the decompressor of a layer blob.
-pub(super) fn decoder<'a>(
+pub(crate) fn decoder<'a>(
     blob: impl Read + Send + 'a,
     compression: Compression,
 ) -> io::Result<Box<dyn Read + Send + 'a>> {

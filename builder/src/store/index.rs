@@ -71,6 +71,17 @@ impl Store {
         })
     }
 
+    /// Keeps `descriptor` without a name, unless it is kept already.
+    pub fn keep(&self, descriptor: &Descriptor) -> Result<(), Error> {
+        self.change_index(|manifests| {
+            if manifests.iter().all(|entry| entry.digest != descriptor.digest) {
+                let mut entry = descriptor.clone();
+                entry.annotations.remove(NAME);
+                manifests.push(entry);
+            }
+        })
+    }
+
     /// Takes the canonical `name` away; the image is no longer kept for it. Whether there was such a name.
     pub fn untag_name(&self, name: &str) -> Result<bool, Error> {
         let mut found = false;
