@@ -66,7 +66,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
     ("bundle", &["error", "sys"]),
     ("snapshot", &["error", "layer", "progress", "store", "sys"]),
     ("diff", &["error", "layer", "sys"]),
-    ("image", &["error", "layer", "progress", "registry", "store"]),
+    ("image", &["error", "layer", "progress", "registry", "store", "sys"]),
     ("layer", &["error", "store", "sys"]),
     ("registry", &["error", "progress", "store"]),
     ("store", &["error"]),
