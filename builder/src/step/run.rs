@@ -87,7 +87,8 @@ fn pass_on(mut from: impl Read, stream: Stream, step: &Step) {
 }
 
 fn judge(run: &Run, exit: &Exit) -> Result<(), Error> {
-    let command = run.args.join(" ");
+    // One line, whatever the here-document was.
+    let command = run.args.join(" ").trim_end().replace('\n', "; ");
     match exit {
         Exit::Code(0) => Ok(()),
         Exit::Code(code) => {
