@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{
-    Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespace, LinuxNamespaceBuilder,
-    LinuxNamespaceType, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxDeviceCgroupBuilder, LinuxNamespace,
+    LinuxNamespaceBuilder, LinuxNamespaceType, LinuxResources, LinuxResourcesBuilder, Process,
+    ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 
 use super::account::Account;
@@ -157,6 +158,10 @@ fn describe(container: &Container, around: Surroundings) -> Result<Spec, Error> 
     if let Some(cgroup) = &container.cgroup {
         linux = linux.cgroups_path(cgroup);
     }
+    if around.initial && sandbox {
+        // CAP_MKNOD makes any device; without this rule some runtimes let it be opened. Theirs for the usual ones follow.
+        linux = linux.resources(no_devices()?);
+    }
     let root = built("root", RootBuilder::default().path(&container.root).readonly(false).build())?;
     let spec = SpecBuilder::default()
         .version("1.0.2")
@@ -253,6 +258,11 @@ fn all_capabilities() -> std::collections::HashSet<Capability> {
     ALL.into_iter().enumerate().filter(|(bit, _)| bounding & (1 << bit) != 0).map(|(_, cap)| cap).collect()
 }
 
+fn no_devices() -> Result<LinuxResources, Error> {
+    let rule = built("device rule", LinuxDeviceCgroupBuilder::default().allow(false).access("rwm").build())?;
+    built("limits", LinuxResourcesBuilder::default().devices(vec![rule]).build())
+}
+
 fn namespaces(network: &NetworkNamespace) -> Result<Vec<LinuxNamespace>, Error> {
     let mut list = Vec::new();
     for kind in [
@@ -273,4 +283,60 @@ fn namespaces(network: &NetworkNamespace) -> Result<Vec<LinuxNamespace>, Error> 
 
 fn built<T, E: std::fmt::Display>(what: &str, value: Result<T, E>) -> Result<T, Error> {
     value.map_err(|error| Error::new(Kind::Invalid, format!("describe the {what} of the container: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container() -> Container {
+        Container {
+            args: vec!["/bin/sh".to_owned(), "-c".to_owned(), "make".to_owned()],
+            env: vec!["PATH=/bin".to_owned()],
+            cwd: "/src".to_owned(),
+            account: Account { uid: 5, gid: 6, groups: vec![7], home: "/".to_owned() },
+            terminal: false,
+            hostname: "box".to_owned(),
+            root: PathBuf::from("/store/tmp/1-1/rootfs"),
+            mounts: vec![
+                Extra::Bind { source: "/tmp/hosts".into(), target: "/etc/hosts".to_owned(), writable: false },
+                Extra::Tmpfs { target: "/scratch".to_owned(), size: Some(4096) },
+            ],
+            network: NetworkNamespace::At("/store/tmp/1-1/netns".into()),
+            isolation: Isolation::Sandbox,
+            cgroup: Some("/coracle-run-1-2-x".to_owned()),
+        }
+    }
+
+    /// The text of a container's config, in an order that does not change.
+    fn text(container: &Container, around: Surroundings) -> String {
+        let mut value = serde_json::to_value(describe(container, around).unwrap()).unwrap();
+        for set in ["bounding", "effective", "permitted"] {
+            let names = value["process"]["capabilities"][set].as_array_mut().unwrap();
+            names.sort_by_key(ToString::to_string);
+        }
+        // The filter's list is its own text, in seccomp.rs.
+        if let Some(filter) = value["linux"].get_mut("seccomp") {
+            *filter = filter["defaultAction"].clone();
+        }
+        format!("{value:#}\n")
+    }
+
+    fn check(name: &str, found: &str) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bundle/golden").join(name);
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&path, found).unwrap();
+        }
+        assert_eq!(found, std::fs::read_to_string(&path).unwrap(), "{name}; UPDATE=1 rewrites it");
+    }
+
+    #[test]
+    fn a_step_of_root_and_a_shared_network_of_a_single_id_are_as_in_the_goldens() {
+        let root = Surroundings { initial: true, many_ids: true, host_network: false };
+        check("step-of-root.json", &text(&container(), root));
+        let single = Surroundings { initial: false, many_ids: false, host_network: true };
+        let shared =
+            Container { network: NetworkNamespace::Host, cgroup: None, terminal: true, ..container() };
+        check("host-network-single-id.json", &text(&shared, single));
+    }
 }
