@@ -94,7 +94,9 @@ pub(super) fn update(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     // Only limits are changed: device rules may have been set by others since.
     resources.set_devices(None);
     complete(&mut resources, &record.cgroup)?;
-    cgroup::tell(&record.cgroup, &systemd::limits(&resources)?)?;
+    if matches!(record.cgroup.driver, state::Driver::Systemd { .. }) {
+        cgroup::tell(&record.cgroup, &systemd::limits(&resources)?)?;
+    }
     let places: Vec<Place> = record.cgroup.dirs.iter().map(place).collect();
     cgroup::limit(&settings(&resources, &places)?, &record.cgroup)?;
     Ok(ExitCode::SUCCESS)

@@ -44,6 +44,7 @@ pub(super) fn run(mut asked: Asked) -> Result<ExitCode, End> {
         asked.words.push("--help".into());
     }
     let global = &asked.global;
+    global.log.debug(&format!("{name}: begin, process {}", std::process::id()));
     match name.as_str() {
         "create" => create::create(&verb(&asked)?, global).map_err(End::from),
         "delete" => delete::delete(&verb(&asked)?, global).map_err(End::from),
