@@ -44,7 +44,7 @@ fn typed_spec(text: &str, warnings: &mut Vec<String>) -> Result<Spec, Error> {
 
 /// Parses a process alone.
 pub(super) fn process(text: &str, file: &str, warnings: &mut Vec<String>) -> Result<Process, Error> {
-    typed(text, file, warnings, leave_out_unknown)
+    typed(text, file, warnings, |value, warnings| leave_out_unknown(value, warnings) | default_user(value))
 }
 
 /// Parses resources alone.
@@ -121,6 +121,16 @@ fn leave_out_unknown(process: &mut Value, warnings: &mut Vec<String>) -> bool {
     }
     warnings.push(format!("ignoring unknown or unavailable capabilities: [{}]", unknown.join(" ")));
     true
+}
+
+/// To runc a process without a user is root's.
+fn default_user(process: &mut Value) -> bool {
+    match process.as_object_mut() {
+        Some(process) if !process.contains_key("user") => {
+            process.insert("user".to_owned(), serde_json::json!({ "uid": 0, "gid": 0 })).is_none()
+        }
+        _ => false,
+    }
 }
 
 /// Go writes a structure without any member as `{}`; no limit is asked for.

@@ -1,6 +1,6 @@
 //! `exec`: a further process in a running container.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -14,7 +14,7 @@ use crate::host::create::write_pid;
 use crate::host::exec::{Order, start};
 use crate::host::{console, facts, foreground, remove, seal};
 use crate::plan::{Keyring, caps, join};
-use crate::state::{ContainerId, Record, Status};
+use crate::state::{self, ContainerId, Record, Status};
 
 /// execute new process inside the container
 #[derive(Parser, Debug)]
@@ -64,6 +64,9 @@ pub(super) struct Args {
     /// Pass N additional file descriptors to the container (stdio + $LISTEN_FDS + N in total)
     #[arg(long, value_name = "value", default_value_t = 0)]
     preserve_fds: u32,
+    /// run the process in an (existing) sub-cgroup(s). Format is [<controller>:]<cgroup>.
+    #[arg(long, value_name = "value")]
+    cgroup: Vec<String>,
     /// allow exec in a paused container
     #[arg(long)]
     ignore_paused: bool,
@@ -97,9 +100,12 @@ fn carry_out(args: &Args, global: &Global) -> Result<ExitCode, Error> {
         Mode::Foreground => Some(foreground::block()?),
         Mode::Detached => None,
     };
+    let cgroup = sub_cgroup(&record.cgroup, &args.cgroup)?;
+    global.log.debug(&format!("exec: joining container {id} by its process {}", record.init.pid));
     let order = Order {
         plan: &planned,
         record: &record,
+        cgroup: &cgroup,
         ignored_signals: facts.caller.ignored_signals,
         keyring: Keyring::Own(format!("_ses.{id}")),
         console: args.console_socket.as_deref(),
@@ -121,7 +127,7 @@ fn carry_out(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     }
 }
 
-fn check_status(args: &Args, record: &Record, dir: &std::path::Path) -> Result<(), Error> {
+fn check_status(args: &Args, record: &Record, dir: &Path) -> Result<(), Error> {
     match remove::status(record, dir)? {
         Status::Stopped => Err(Error::new(Kind::Invalid, "cannot exec in a stopped container")),
         Status::Paused if !args.ignore_paused => Err(Error::new(
@@ -130,6 +136,34 @@ fn check_status(args: &Args, record: &Record, dir: &std::path::Path) -> Result<(
         )),
         _ => Ok(()),
     }
+}
+
+/// Each hierarchy's directory, or the one below it that was asked for: for all, or for the controllers named before a colon.
+fn sub_cgroup(of: &state::Cgroup, asked: &[String]) -> Result<state::Cgroup, Error> {
+    let mut cgroup = of.clone();
+    for word in asked {
+        let (controllers, sub) =
+            word.split_once(':').map_or(("", word.as_str()), |(names, sub)| (names, sub));
+        let sub = Path::new(sub.trim_start_matches('/'));
+        if sub.components().any(|part| matches!(part, Component::ParentDir)) {
+            return Err(Error::new(Kind::Invalid, format!("bad sub cgroup path: {}", sub.display())));
+        }
+        for name in controllers.split(',') {
+            let fits =
+                |dir: &state::CgroupDir| name.is_empty() || dir.controllers.iter().any(|own| own == name);
+            if !of.dirs.iter().any(fits) {
+                return Err(Error::new(
+                    Kind::Invalid,
+                    format!("unknown controller {name} in --cgroup {word}"),
+                ));
+            }
+            for (dir, base) in cgroup.dirs.iter_mut().zip(&of.dirs).filter(|(_, base)| fits(base)) {
+                // An empty part would leave a slash at the end.
+                dir.path = if sub.as_os_str().is_empty() { base.path.clone() } else { base.path.join(sub) };
+            }
+        }
+    }
+    Ok(cgroup)
 }
 
 /// The process of `--process`, or the container's own with what the flags change.

@@ -1,5 +1,6 @@
 //! `run`: create and start, and wait for the end.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -34,8 +35,10 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     match args.detach {
         true => {
             let mut born = bear(&args.common, Start::Now, Mode::Detached, global)?;
-            begin(&mut born, global)?;
-            Ok(ExitCode::SUCCESS)
+            match begin(&mut born, global)? {
+                Begun::Running => Ok(ExitCode::SUCCESS),
+                Begun::Refused(error) => refuse(error, global),
+            }
         }
         false => foreground(args, global),
     }
@@ -49,7 +52,9 @@ fn foreground(args: &Args, global: &Global) -> Result<ExitCode, Error> {
             .map_err(|errno| Error::system("become the subreaper", errno))?;
     }
     let mut born = bear(&args.common, Start::Now, Mode::Foreground, global)?;
-    begin(&mut born, global)?;
+    if let Begun::Refused(error) = begin(&mut born, global)? {
+        return refuse(error, global);
+    }
     // `state`, `exec` and `kill` must be able to come in.
     born.entry.unlock();
     let exit = foreground::wait(&born.alive.init, born.alive.terminal.take(), &blocked);
@@ -61,22 +66,46 @@ fn foreground(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     Ok(ExitCode::from(u8::try_from(exit?.code()).unwrap_or(u8::MAX)))
 }
 
+/// How far it came.
+enum Begun {
+    Running,
+    /// execve itself failed.
+    Refused(Error),
+}
+
+/// Everything was there and right, and yet the program cannot be executed: to its caller that is the program's own failure, said as
+/// a shell says it, unless there is a log to be read by another program.
+fn refuse(error: Error, global: &Global) -> Result<ExitCode, Error> {
+    if global.log.file.is_some() {
+        return Err(error);
+    }
+    // With standard error gone there is nobody left to tell.
+    drop(std::io::stderr().write_all(format!("{error}\n").as_bytes()));
+    Ok(ExitCode::FAILURE)
+}
+
 /// Lets init go on to execve, and runs the hooks for that moment. When anything fails, nothing is left.
-fn begin(born: &mut Born, global: &Global) -> Result<(), Error> {
-    let begun = start(born, global)
-        .and_then(|()| hooks::run(&born.plan.hooks.poststart, "poststart", "running", &born.record));
-    if begun.is_err() {
+fn begin(born: &mut Born, global: &Global) -> Result<Begun, Error> {
+    let begun = match start(born, global) {
+        Ok(Begun::Running) => hooks::run(&born.plan.hooks.poststart, "poststart", "running", &born.record)
+            .map(|()| Begun::Running),
+        other => other,
+    };
+    if !matches!(begun, Ok(Begun::Running)) {
         undo::end(&born.alive.init);
         remove::container(&born.entry, &born.record)?;
     }
     begun
 }
 
-fn start(born: &Born, global: &Global) -> Result<(), Error> {
+fn start(born: &Born, global: &Global) -> Result<Begun, Error> {
     born.alive.wire.go()?;
     loop {
         match born.alive.wire.receive()? {
-            None => return Ok(()),
+            None => return Ok(Begun::Running),
+            Some(FromInit::Failed(error)) if error.doing().starts_with("exec ") => {
+                return Ok(Begun::Refused(error));
+            }
             Some(FromInit::Failed(error)) => return Err(error),
             Some(FromInit::Warning(text)) => global.log.warn(&text),
             Some(_) => {

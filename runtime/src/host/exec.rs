@@ -10,7 +10,7 @@ use crate::init::join::{self, Kit};
 use crate::init::{Host, procfs, sched};
 use crate::plan::join::Joining;
 use crate::plan::{Keyring, Side};
-use crate::state::Record;
+use crate::state::{self, Record};
 use crate::sys::{ns, pidfd, process};
 use crate::wire::{self, FromInit, HostEnd};
 
@@ -18,6 +18,8 @@ use crate::wire::{self, FromInit, HostEnd};
 pub struct Order<'a> {
     pub plan: &'a Joining,
     pub record: &'a Record,
+    /// The container's, or a part of it.
+    pub cgroup: &'a state::Cgroup,
     pub ignored_signals: u64,
     pub keyring: Keyring,
     /// Where the terminal's master goes; None keeps it.
@@ -30,10 +32,10 @@ pub fn start(order: &Order<'_>) -> Result<(Spawned, Option<OwnedFd>), Error> {
     let plan = order.plan;
     let target = target(order.record)?;
     let proc = proc::open_proc()?;
-    let cgroup = cgroup::open(&order.record.cgroup)?;
+    let cgroup = cgroup::open(order.cgroup).map_err(|error| not_in(&error))?;
     let (host_end, init_end) = wire::pair()?;
     prepare(order, &proc)?;
-    let v1 = order.record.cgroup.dirs.iter().any(|dir| dir.version == 1);
+    let v1 = order.cgroup.dirs.iter().any(|dir| dir.version == 1);
     let limits = plan.process.rlimits_by == Side::Host && !plan.process.rlimits.is_empty();
     let host = if v1 || limits { Host::HasWork } else { Host::IsDone };
     let mut birth = Birth { flags: 0, cgroup: cgroup.clone_into(), before: Vec::new() };
@@ -77,6 +79,10 @@ fn target(record: &Record) -> Result<OwnedFd, Error> {
     }
 }
 
+fn not_in(error: &Error) -> Error {
+    Error::new(error.kind(), format!("exec: error adding pid to cgroup: {error}"))
+}
+
 fn duplicate(fd: &OwnedFd) -> Result<OwnedFd, Error> {
     fd.try_clone().map_err(|source| Error::system("duplicate a descriptor", source))
 }
@@ -102,9 +108,10 @@ fn attend(
     (wire, host): (&HostEnd, Host),
 ) -> Result<Option<OwnedFd>, Error> {
     match child.placed {
-        Placed::InCgroup => cgroup.attach(child.pid)?,
-        Placed::Nowhere => cgroup.attach_everywhere(child.pid)?,
+        Placed::InCgroup => cgroup.attach(child.pid),
+        Placed::Nowhere => cgroup.attach_everywhere(child.pid),
     }
+    .map_err(|error| not_in(&error))?;
     if order.plan.process.rlimits_by == Side::Host {
         for limit in &order.plan.process.rlimits {
             process::set_rlimit(child.pid, limit.resource, limit.soft, limit.hard)

@@ -171,24 +171,24 @@ fn enter_namespaces(plan: &Plan, kit: &Kit<'_>) -> Result<(), Error> {
         // Mappings and v1 cgroups: before them no identity, and no root for the cgroup namespace.
         kit.wire.wait()?;
     }
+    // In the cgroup, whose cpuset counts.
+    sched::reset_affinity();
+    // After the cgroup was entered, which is its root; offsets before anything runs in the time namespace.
+    namespaces::unshare(&plan.namespaces)?;
+    procfs::set_time_offsets(kit.proc, &plan.namespaces.time_offsets)?;
+    if let Some(score) = plan.process.oom_score {
+        // While the files below /proc/self are still ours: a change of user makes them root's.
+        if let Some(warning) = procfs::set_oom_score(kit.proc, score)? {
+            kit.wire.warn(&warning)?;
+        }
+    }
     if plan.namespaces.user_is_foreign() {
         // Before anything is made, for it to have an owner.
         namespaces::become_root()?;
         die_with_host(Some(Signal::SIGKILL))?;
     }
-    // In the cgroup, whose cpuset counts.
-    sched::reset_affinity();
     namespaces::join(&kit.joins)?;
-    // After the cgroup was entered, which is its root; offsets before anything runs in the time namespace.
-    namespaces::unshare(&plan.namespaces)?;
-    procfs::set_time_offsets(kit.proc, &plan.namespaces.time_offsets)?;
     keyring::join(&plan.keyring)?;
-    if let Some(score) = plan.process.oom_score {
-        // While the files below /proc/self are still ours.
-        if let Some(warning) = procfs::set_oom_score(kit.proc, score)? {
-            kit.wire.warn(&warning)?;
-        }
-    }
     // From here on processes of the container could be beside us: none of them may look into this one, through
     // /proc/PID/exe least of all (CVE-2019-5736).
     set_dumpable(false)?;
