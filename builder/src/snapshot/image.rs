@@ -11,7 +11,7 @@ use crate::layer::{self, Compression, Unpack, Whiteouts};
 use crate::progress::{Step, Stream};
 use crate::store::{Descriptor, Digest, Key, Store};
 use crate::sys::overlay::Attributes;
-use crate::sys::userns;
+use crate::sys::userns::{self, Owners};
 
 /// A layer that is needed as files.
 #[derive(Debug, Clone)]
@@ -32,6 +32,10 @@ pub struct Wanted {
 /// A blob that is missing or is not what its diff id says; the file system's.
 pub fn open(store: &Store, wanted: &[Wanted], step: Option<&Step>) -> Result<Stack, Error> {
     let missing: Vec<&Wanted> = wanted.iter().filter(|layer| !store.has_snapshot(&layer.key)).collect();
+    if let (Some(step), false, Owners::Squashed) = (step, missing.is_empty(), userns::owners()) {
+        let warning = "warning: this user has one id only: files of every owner become its own\n";
+        step.log(Stream::Stderr, warning.as_bytes());
+    }
     let next = AtomicUsize::new(0);
     let unpack_some = || -> Result<(), Error> {
         while let Some(layer) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {

@@ -15,6 +15,7 @@ use crate::error::{Error, Kind};
 use crate::graph::{Copy, DestKind, Inline, Source, Unpack};
 use crate::snapshot::Draft;
 use crate::sys::root;
+use crate::sys::userns::{self, Owners};
 
 pub(super) fn copy(copy: &Copy, time: Option<i64>, draft: &Draft, hands: &Hands<'_>) -> Result<(), Error> {
     let view = draft.view()?;
@@ -59,7 +60,7 @@ fn lay(
     (tree, rules): (&Tree, &Rules<'_>),
     (pattern, found): (&str, &Match),
 ) -> Result<(), Error> {
-    let doing = |error| Error::system(format!("copy {} to {}", found.path.display(), copy.dest), error);
+    let doing = |error| failed(format!("copy {} to {}", found.path.display(), copy.dest), error);
     let mut placing = Placing::new(tree, rules);
     let dest = match copy.parents {
         true => Path::new(&copy.dest).join(kept_parents(pattern, &found.path)),
@@ -78,6 +79,18 @@ fn lay(
     let (directory, name) = target(copy, at, &dest, own_name);
     let directory = placing.directory_at(at, &directory, None).map_err(doing)?;
     placing.file(found, &directory, &name).map_err(doing)
+}
+
+/// An owner that the namespace has no id for is EINVAL to the kernel.
+fn failed(doing: String, error: std::io::Error) -> Error {
+    let errno = error.raw_os_error();
+    let failed = Error::system(doing, error);
+    match errno {
+        Some(libc::EINVAL) if userns::owners() == Owners::Squashed => failed.hint(
+            "this user has one id only: install uidmap and have ranges in /etc/subuid and /etc/subgid for other owners",
+        ),
+        _ => failed,
+    }
 }
 
 /// The directory and the name that a single file gets.
@@ -103,7 +116,7 @@ fn kept_parents(pattern: &str, path: &Path) -> PathBuf {
 }
 
 fn lay_inline(copy: &Copy, at: BorrowedFd<'_>, rules: &Rules<'_>, inline: &Inline) -> Result<(), Error> {
-    let doing = |error| Error::system(format!("write {} to {}", inline.name, copy.dest), error);
+    let doing = |error| failed(format!("write {} to {}", inline.name, copy.dest), error);
     let (directory, name) = target(copy, at, Path::new(&copy.dest), OsString::from(&inline.name));
     let mut made = Vec::new();
     let directory: OwnedFd = root::make_dirs(at, &directory, |parent, name, new| {
