@@ -52,6 +52,17 @@ pub(crate) fn prepare(out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
+/// Where the binaries were carried to, what they need was carried along: only the users are made.
+pub(crate) fn carried(out: &mut impl Write) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    for line in users() {
+        writeln!(out, "set-up: missing: {line}")?;
+    }
+    Ok(())
+}
+
 fn missing() -> Vec<&'static str> {
     PACKAGES
         .iter()

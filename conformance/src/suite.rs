@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::case::{Case, Outcome};
 use crate::process;
+use crate::report;
 use crate::subject::Subject;
 use crate::worker::{self, Job};
 
@@ -53,6 +54,7 @@ pub(crate) fn run(place: Place<'_>, cases: &[&'static Case], subjects: &[Subject
             scope.spawn(|| {
                 while let Some((number, (case, subject))) = take() {
                     let row = one(place, number, case, subject);
+                    report::at_once(&row);
                     if let Ok(mut rows) = rows.lock() {
                         rows.push((number, row));
                     }
