@@ -137,3 +137,97 @@ impl Instruction {
         u64::from_ne_bytes([self.code, registers, offset_0, offset_1, a, b, c, d])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::devices::{Access, Rule, Type, plan};
+    use super::*;
+    use crate::plan::Need;
+
+    /// What the kernel does with the instructions that are used here.
+    fn run(program: &[Instruction], context: [u32; 3]) -> u64 {
+        let mut registers = [0u64; 7];
+        let mut at = 0usize;
+        loop {
+            let one = program[at];
+            at += 1;
+            let (to, from) = (usize::from(one.registers & 15), usize::from(one.registers >> 4));
+            let value = u64::from(one.immediate.cast_unsigned());
+            match one.code {
+                0x61 => registers[to] = u64::from(context[usize::try_from(one.offset / 4).unwrap()]),
+                0xbf => registers[to] = registers[from],
+                0xb7 => registers[to] = value,
+                0x54 => registers[to] &= value,
+                0x74 => registers[to] >>= value,
+                0x55 if registers[to] != value => at += usize::try_from(one.offset).unwrap(),
+                0x15 if registers[to] == value => at += usize::try_from(one.offset).unwrap(),
+                0x55 | 0x15 => {}
+                0x95 => return registers[0],
+                other => panic!("instruction {other:#x}"),
+            }
+        }
+    }
+
+    /// Access as letters, `c` or `b`, numbers.
+    fn allows(program: &[Instruction], access: &str, kind: char, major: u32, minor: u32) -> bool {
+        let bit = |letter: char| match letter {
+            'm' => 1,
+            'r' => 2,
+            _ => 4,
+        };
+        let access: u32 = access.chars().map(bit).sum();
+        let kind = if kind == 'b' { 1 } else { 2 };
+        run(program, [access << 16 | kind, major, minor]) == 1
+    }
+
+    fn rule(allow: bool, kind: Option<Type>, numbers: Option<(u32, u32)>, access: &str) -> Rule {
+        let has = |letter| access.contains(letter);
+        let access = Access { read: has('r'), write: has('w'), mknod: has('m') };
+        Rule { allow, kind, major: numbers.map(|n| n.0), minor: numbers.map(|n| n.1), access }
+    }
+
+    #[test]
+    fn the_last_rule_that_speaks_counts() {
+        let char = Some(Type::Char);
+        let rules = [
+            rule(false, None, None, "rwm"),
+            rule(true, char, Some((10, 229)), "rw"),
+            rule(true, char, Some((1, 1)), "rwm"),
+            rule(false, char, Some((1, 1)), "w"),
+            rule(true, Some(Type::Block), Some((8, 0)), "r"),
+            rule(true, Some(Type::Block), Some((8, 0)), "w"),
+        ];
+        let program = program(&rules);
+        let known = [
+            ("r", 'c', 10, 229, true),
+            ("rw", 'c', 10, 229, true),
+            ("rwm", 'c', 10, 229, false),
+            ("r", 'c', 10, 228, false),
+            ("r", 'b', 10, 229, false),
+            ("r", 'c', 1, 1, true),
+            ("rm", 'c', 1, 1, true),
+            ("w", 'c', 1, 1, false),
+            ("rw", 'c', 1, 1, false),
+            // Granted by two rules together.
+            ("rw", 'b', 8, 0, true),
+            ("m", 'b', 8, 0, false),
+        ];
+        for (access, kind, major, minor, answer) in known {
+            assert_eq!(
+                allows(&program, access, kind, major, minor),
+                answer,
+                "{access} {kind} {major}:{minor}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_a_rule_only_the_default_devices_can_be_used() {
+        let program = program(&plan(&[], Need::Required).unwrap().rules);
+        assert!(allows(&program, "rw", 'c', 1, 3));
+        assert!(allows(&program, "rw", 'c', 136, 17));
+        assert!(allows(&program, "m", 'b', 8, 0));
+        assert!(!allows(&program, "r", 'b', 8, 0));
+        assert!(!allows(&program, "r", 'c', 1, 1));
+    }
+}
