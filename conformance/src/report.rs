@@ -47,18 +47,6 @@ impl std::fmt::Display for Totals {
     }
 }
 
-/// A run of minutes shows at once what went wrong and what is slow.
-pub(crate) fn at_once(row: &Row) {
-    let seconds = row.milliseconds / 1000;
-    let said = match &row.outcome {
-        Outcome::Failed(text) => format!("failed after {seconds} s: {text}"),
-        _ if seconds >= 20 => format!("took {seconds} s"),
-        _ => return,
-    };
-    // A closed standard error is no reason to stop.
-    drop(writeln!(std::io::stderr(), "{} {}: {said}", row.subject, row.case));
-}
-
 /// One line a case, one column a subject, in the order of the rows.
 pub(crate) fn table(out: &mut impl Write, rows: &[Row]) -> Result<()> {
     let mut subjects: Vec<&str> = Vec::new();

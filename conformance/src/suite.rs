@@ -3,6 +3,7 @@
 //! Invariant: a stuck, crashed or killed worker is a failed case and never a stuck run.
 
 use std::collections::VecDeque;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -14,7 +15,6 @@ use serde::Serialize;
 
 use crate::case::{Case, Outcome};
 use crate::process;
-use crate::report;
 use crate::subject::Subject;
 use crate::worker::{self, Job};
 
@@ -54,7 +54,7 @@ pub(crate) fn run(place: Place<'_>, cases: &[&'static Case], subjects: &[Subject
             scope.spawn(|| {
                 while let Some((number, (case, subject))) = take() {
                     let row = one(place, number, case, subject);
-                    report::at_once(&row);
+                    say_at_once(&row);
                     if let Ok(mut rows) = rows.lock() {
                         rows.push((number, row));
                     }
@@ -73,6 +73,18 @@ fn one(place: Place<'_>, number: usize, case: &'static Case, subject: &Subject) 
         .unwrap_or_else(|error| Outcome::Failed(format!("the case itself: {error:#}")));
     let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     Row { case: case.name, subject: subject.name.clone(), outcome, milliseconds }
+}
+
+/// A run of minutes shows at once what went wrong and what is slow.
+fn say_at_once(row: &Row) {
+    let seconds = row.milliseconds / 1000;
+    let said = match &row.outcome {
+        Outcome::Failed(text) => format!("failed after {seconds} s: {text}"),
+        _ if seconds >= 20 => format!("took {seconds} s"),
+        _ => return,
+    };
+    // A closed standard error is no reason to stop.
+    drop(writeln!(std::io::stderr(), "{} {}: {said}", row.subject, row.case));
 }
 
 fn in_worker(place: Place<'_>, number: usize, case: &Case, subject: &Subject) -> Result<Outcome> {
