@@ -169,7 +169,7 @@ mod tests {
     }
 
     /// Access as letters, `c` or `b`, numbers.
-    fn allows(program: &[Instruction], access: &str, kind: char, major: u32, minor: u32) -> bool {
+    fn allows(program: &[Instruction], access: &str, kind: char, (major, minor): (u32, u32)) -> bool {
         let bit = |letter: char| match letter {
             'm' => 1,
             'r' => 2,
@@ -214,7 +214,7 @@ mod tests {
         ];
         for (access, kind, major, minor, answer) in known {
             assert_eq!(
-                allows(&program, access, kind, major, minor),
+                allows(&program, access, kind, (major, minor)),
                 answer,
                 "{access} {kind} {major}:{minor}"
             );
@@ -224,10 +224,10 @@ mod tests {
     #[test]
     fn without_a_rule_only_the_default_devices_can_be_used() {
         let program = program(&plan(&[], Need::Required).unwrap().rules);
-        assert!(allows(&program, "rw", 'c', 1, 3));
-        assert!(allows(&program, "rw", 'c', 136, 17));
-        assert!(allows(&program, "m", 'b', 8, 0));
-        assert!(!allows(&program, "r", 'b', 8, 0));
-        assert!(!allows(&program, "r", 'c', 1, 1));
+        assert!(allows(&program, "rw", 'c', (1, 3)));
+        assert!(allows(&program, "rw", 'c', (136, 17)));
+        assert!(allows(&program, "m", 'b', (8, 0)));
+        assert!(!allows(&program, "r", 'b', (8, 0)));
+        assert!(!allows(&program, "r", 'c', (1, 1)));
     }
 }
