@@ -20,4 +20,3 @@ pub mod sources;
 pub mod spawn;
 pub mod start;
 pub mod undo;
-
