@@ -2,14 +2,13 @@
 
 use std::io::{self, Write};
 
-use flate2::{Compression as Level, GzBuilder, write::GzEncoder};
-
 use super::Compression;
+use super::gzip::Gzip;
 
 /// Compresses into `W`.
 pub(crate) enum Encoder<W: Write> {
     Plain(W),
-    Gzip(GzEncoder<W>),
+    Gzip(Gzip<W>),
     Zstd(zstd::Encoder<'static, W>),
 }
 
@@ -17,15 +16,12 @@ impl<W: Write> Encoder<W> {
     pub(crate) fn new(to: W, compression: Compression) -> io::Result<Self> {
         Ok(match compression {
             Compression::None => Self::Plain(to),
-            // Neither a time nor a name, and "unknown" for the system: nothing of this machine.
-            Compression::Gzip(level) => {
-                Self::Gzip(GzBuilder::new().mtime(0).operating_system(255).write(to, Level::new(level)))
-            }
+            Compression::Gzip(level) => Self::Gzip(Gzip::new(to, level, workers())?),
             Compression::Zstd(level) => {
                 let mut encoder = zstd::Encoder::new(to, level)?;
                 encoder.include_checksum(true)?;
                 // Jobs are cut by size: one worker or many give the same bytes; none at all gives others.
-                encoder.multithread(workers())?;
+                encoder.multithread(u32::try_from(workers()).unwrap_or(1))?;
                 Self::Zstd(encoder)
             }
         })
@@ -59,7 +55,6 @@ impl<W: Write> Write for Encoder<W> {
 }
 
 /// Each worker holds several megabytes: a few are as fast as the reader that feeds them.
-fn workers() -> u32 {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    u32::try_from(cores.min(4)).unwrap_or(1)
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(4)
 }

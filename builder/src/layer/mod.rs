@@ -8,6 +8,7 @@ mod archive;
 mod compress;
 mod compression;
 mod entry;
+mod gzip;
 mod node;
 mod number;
 mod stream;
