@@ -1,11 +1,15 @@
 //! `cargo test --workspace`, counted.
 
 use std::io::Write;
+use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::report::Totals;
 use crate::{build, process};
+
+/// Compiling every test of a fresh clone takes longest.
+const PATIENCE: Duration = Duration::from_secs(2400);
 
 /// Runs every package's tests and counts them; the output is shown where something failed.
 pub(crate) fn run(out: &mut impl Write, prebuilt: bool) -> Result<(Totals, Vec<String>)> {
@@ -19,7 +23,7 @@ pub(crate) fn run(out: &mut impl Write, prebuilt: bool) -> Result<(Totals, Vec<S
     writeln!(out, "cargo test --workspace")?;
     let mut command = build::cargo("test")?;
     command.args(["--workspace", "--no-fail-fast", "--quiet"]);
-    let ended = process::run(&mut command, crate::proof::STEP)?;
+    let ended = process::run(&mut command, PATIENCE)?;
     let mut totals = count(&ended.out);
     let mut notes = Vec::new();
     if ended.code != 0 {

@@ -21,6 +21,8 @@ pub(crate) enum Need {
     V1(&'static str),
     /// The named v2 controller is available below the root of the tree (and the user is root).
     V2(&'static str),
+    /// The named controller on whichever hierarchy this host has it: engines set a weight without being asked.
+    Controller(&'static str),
     /// A program on the host.
     Program(&'static str),
     /// /dev/net/tun can be opened, which network helpers need.
@@ -71,6 +73,10 @@ impl Host {
                 let list = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
                 let has = self.pure_v2 && self.root && list.split_whitespace().any(|c| c == controller);
                 (!has).then(|| format!("needs root and the cgroup v2 controller {controller}"))
+            }
+            Need::Controller(name) => {
+                let lacks = self.lacks(Need::V1(name)).and(self.lacks(Need::V2(name)));
+                lacks.map(|_| format!("needs root and the cgroup controller {name}"))
             }
             Need::Program(name) => process::find(name).is_none().then(|| format!("{name} is not installed")),
             Need::Tun => self.tun.clone().err(),

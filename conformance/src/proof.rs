@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 
@@ -168,6 +168,3 @@ fn chosen(tables: &[&'static [Case]], filter: &[String]) -> Vec<&'static Case> {
     let wanted = |case: &&Case| filter.is_empty() || filter.iter().any(|f| case.name.contains(f.as_str()));
     tables.iter().copied().flatten().filter(wanted).collect()
 }
-
-/// How long the longest step may take.
-pub(crate) const STEP: Duration = Duration::from_secs(1200);

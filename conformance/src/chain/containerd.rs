@@ -15,7 +15,7 @@ use crate::process::{self, Ended, Running};
 pub(crate) const CASES: &[Case] = &[Case {
     name: "chain/ctr-run-exec-kill-delete",
     source: "issue 2: under containerd",
-    needs: &[Need::Root, Need::Program("containerd"), Need::Program("ctr")],
+    needs: &[Need::Root, Need::Controller("cpu"), Need::Program("containerd"), Need::Program("ctr")],
     run: life,
 }];
 

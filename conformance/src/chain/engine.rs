@@ -12,7 +12,8 @@ use crate::case::{Case, Ctx};
 use crate::needs::Need;
 use crate::process::{self, Ended, Running};
 
-const NEEDS: &[Need] = &[Need::Root, Need::Program("containerd"), Need::Program("ctr")];
+const NEEDS: &[Need] =
+    &[Need::Root, Need::Controller("cpu"), Need::Program("containerd"), Need::Program("ctr")];
 
 pub(crate) const CASES: &[Case] = &[
     Case { name: "chain/ctr-task-api", source: "containerd.task.v2.Task", needs: NEEDS, run: task_api },
