@@ -79,12 +79,25 @@ fn attach_bind(at: usize, planned: &Mount, bind: &Bind, site: &mut Site<'_>) -> 
         false => Kind::File,
     };
     // The attributes first: at no moment is it there without them.
-    set_attrs(&tree, planned.attrs.own, Tree::One).map_err(fail)?;
-    set_attrs(&tree, planned.attrs.tree, Tree::Whole).map_err(fail)?;
+    reset_flags(&tree, planned.attrs.own, bind.reset)
+        .and_then(|()| set_attrs(&tree, planned.attrs.tree, Tree::Whole))
+        .map_err(fail)?;
     let target = place::open(site.root, &planned.destination, kind).map_err(fail)?;
     mount::attach(&tree, &target.fd).map_err(fail)?;
     fds::leave(target.fd);
     Ok(tree)
+}
+
+/// Flags that are only to be reset may be locked; the one kind that the kernel never locks goes in any case.
+fn reset_flags(tree: &OwnedFd, named: Change, reset: u64) -> std::io::Result<()> {
+    let all = Change { set: named.set, clear: named.clear | reset };
+    match set_attrs(tree, all, Tree::One) {
+        Err(source) if source.raw_os_error() == Some(libc::EPERM) && reset != 0 => {
+            let never_locked = reset & libc::MOUNT_ATTR_NOSYMFOLLOW;
+            set_attrs(tree, Change { set: named.set, clear: named.clear | never_locked }, Tree::One)
+        }
+        other => other,
+    }
 }
 
 /// A flag that a more privileged namespace has locked cannot be cleared, but one that is not even set need not be.

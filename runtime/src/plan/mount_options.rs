@@ -98,9 +98,10 @@ const ATTRIBUTES: [(&str, Change); 19] = [
     ("noatime", Change { set: libc::MOUNT_ATTR_NOATIME, clear: ATIME }),
     ("strictatime", Change { set: libc::MOUNT_ATTR_STRICTATIME, clear: ATIME }),
     ("relatime", clear(ATIME)),
-    ("atime", clear(ATIME)),
-    ("norelatime", clear(ATIME)),
-    ("nostrictatime", clear(ATIME)),
+    // What is not to be set stays as it is, as with mount(8).
+    ("atime", Change { set: 0, clear: 0 }),
+    ("norelatime", Change { set: 0, clear: 0 }),
+    ("nostrictatime", Change { set: 0, clear: 0 }),
     ("defaults", Change { set: 0, clear: 0 }),
 ];
 

@@ -51,6 +51,9 @@ pub struct Bind {
     pub source: Source,
     pub tree: Tree,
     pub idmap: Option<Idmap>,
+    /// Flags of the source that go because others were named, unless they are locked: runc sets exactly what is named, and
+    /// keeps everything where nothing is.
+    pub reset: u64,
 }
 
 /// Where a bind comes from.
@@ -103,7 +106,8 @@ pub fn plan(spec: &Spec, view: &View<'_>) -> Result<Vec<Mount>, Error> {
 }
 
 fn one(mount: &SpecMount, view: &View<'_>, field: &str, spec: &Spec) -> Result<Mount, Error> {
-    let destination = text::absolute(&clean(mount.destination()), &format!("{field}.destination"))?;
+    let destination = inside(&clean(mount.destination()), view.rootfs);
+    let destination = text::absolute(&destination, &format!("{field}.destination"))?;
     let mut parsed = mount_options::parse(mount.options().as_deref().unwrap_or_default());
     if mount.typ().as_deref() == Some("bind") && parsed.bind.is_none() {
         parsed.bind = Some(Tree::One);
@@ -129,6 +133,14 @@ fn one(mount: &SpecMount, view: &View<'_>, field: &str, spec: &Spec) -> Result<M
     }
     let late = late_change(&destination, &what, &mut parsed);
     Ok(Mount { destination, what, attrs: parsed.attrs, late, propagation: parsed.propagation })
+}
+
+/// Some write it with the bundle's root before it, and runc takes that off.
+fn inside(destination: &Path, rootfs: &Path) -> PathBuf {
+    match destination.strip_prefix(rootfs) {
+        Ok(inside) => Path::new("/").join(inside),
+        Err(_) => destination.to_owned(),
+    }
 }
 
 /// Without `.`, `..` and double slashes. A relative destination counts from the root, as it always has in runc.
@@ -176,6 +188,26 @@ fn check_proc(destination: &Path, kind: &str, field: &str) -> Result<(), Error> 
     }
 }
 
+/// What a remount sets or clears as a whole; access times it leaves alone.
+const NAMED: u64 = libc::MOUNT_ATTR_RDONLY
+    | libc::MOUNT_ATTR_NOSUID
+    | libc::MOUNT_ATTR_NODEV
+    | libc::MOUNT_ATTR_NOEXEC
+    | libc::MOUNT_ATTR_NOSYMFOLLOW;
+
+/// One word about access times is about all of them: what is not named gets its default.
+fn reset(named: Change) -> u64 {
+    let times = libc::MOUNT_ATTR__ATIME | libc::MOUNT_ATTR_NODIRATIME;
+    let about_times = named.set & times != 0 || named.clear & libc::MOUNT_ATTR__ATIME != 0;
+    let all = match (named.is_empty(), about_times) {
+        (true, _) => 0,
+        (false, false) => NAMED,
+        // The field of the kind of access time is cleared as a whole, whatever is set in it.
+        (false, true) => return (NAMED | libc::MOUNT_ATTR_NODIRATIME) & !named.set | libc::MOUNT_ATTR__ATIME,
+    };
+    all & !(named.set | named.clear)
+}
+
 fn bind(mount: &SpecMount, parsed: &Parsed, view: &View<'_>, at: (&str, &Spec)) -> Result<Bind, Error> {
     let (field, spec) = at;
     let source = mount.source().as_ref().filter(|source| !source.as_os_str().is_empty());
@@ -186,7 +218,13 @@ fn bind(mount: &SpecMount, parsed: &Parsed, view: &View<'_>, at: (&str, &Spec)) 
         Ok(inside) if !inside.as_os_str().is_empty() => Source::Root(inside.to_owned()),
         _ => Source::Host(source),
     };
-    Ok(Bind { source, tree: parsed.bind.unwrap_or(Tree::One), idmap: idmap(mount, parsed, field, spec)? })
+    let reset = match view.namespaces.user_is_foreign() {
+        // The rest is locked in a user namespace.
+        true => reset(parsed.attrs.own) & libc::MOUNT_ATTR_NOSYMFOLLOW,
+        false => reset(parsed.attrs.own),
+    };
+    let idmap = idmap(mount, parsed, field, spec)?;
+    Ok(Bind { source, tree: parsed.bind.unwrap_or(Tree::One), idmap, reset })
 }
 
 /// Mappings of the mount's own; with the bare option, those of the container.
@@ -238,7 +276,7 @@ fn may_mount_sysfs(view: &View<'_>) -> bool {
 
 /// The host's /sys instead: the same network namespace, hence the same content.
 fn bound_sysfs(destination: PathBuf, parsed: Parsed) -> Mount {
-    let bind = Bind { source: Source::Host(PathBuf::from("/sys")), tree: Tree::Whole, idmap: None };
+    let bind = Bind { source: Source::Host(PathBuf::from("/sys")), tree: Tree::Whole, idmap: None, reset: 0 };
     let mut tree = parsed.attrs.own;
     // Access times of mounts that come from a more privileged namespace are locked.
     tree.set &= !libc::MOUNT_ATTR__ATIME;
