@@ -51,6 +51,12 @@ pub(crate) const CASES: &[Case] = &[
         run: user_joined,
     },
     Case {
+        name: "namespaces/user-on-a-host-with-shared-mounts",
+        source: "pivot_root(2): the new root must not be shared; systemd shares every mount of the host",
+        needs: &[Need::Root],
+        run: user_on_shared,
+    },
+    Case {
         name: "namespaces/time-offsets",
         source: "runtime-spec config-linux.md#offset-for-time-namespace",
         needs: &[Need::Root],
@@ -185,6 +191,17 @@ fn user_range(ctx: &Ctx) -> Result<()> {
         seen["groups"]
     );
     ensure!(seen["namespaces"]["user"] != of_host("user")?, "the host's user namespace");
+    Ok(())
+}
+
+fn user_on_shared(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&["print", "it runs"])?;
+    bundle.edit(with_user_range)?;
+    let inner = ctx.runtime();
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--mount", "--propagation", "shared"]).arg(inner.get_program()).args(inner.get_args());
+    command.args(["run", "--bundle", bundle.path()?, &ctx.id("c")]);
+    crate::process::run(&mut command, crate::case::BOUND)?.success()?.out("it runs\n")?;
     Ok(())
 }
 

@@ -35,9 +35,11 @@ pub fn attach(rootfs: &Rootfs, tree: &OwnedFd) -> Result<(), Error> {
         // What is attached to a shared mount appears on the host too, and pivot_root refuses it.
         let private = Propagation { flag: libc::MS_PRIVATE, recursive: false };
         change_propagation("/", private).map_err(wrong)?;
-        // So is the new root, on which the old one lies for a moment.
-        sys::mount::set_propagation(tree, libc::MS_PRIVATE, 0).map_err(wrong)?;
     }
+    // A new root that is shared is refused by pivot_root too: the old one lies on it for a moment. It is one where it was opened in a
+    // host whose mounts are shared, as systemd makes them.
+    let kind = if rootfs.propagation.flag == libc::MS_SLAVE { libc::MS_SLAVE } else { libc::MS_PRIVATE };
+    sys::mount::set_propagation(tree, kind, 0).map_err(wrong)?;
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let top = open("/", flags, Mode::empty()).map_err(|errno| wrong(errno.into()))?;
     sys::mount::attach(tree, &top).map_err(wrong)
