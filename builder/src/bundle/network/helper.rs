@@ -52,13 +52,14 @@ pub(super) fn start(
         Program::Slirp(program) => {
             let helper = slirp::start(&program, directory, namespace)?;
             helper.publish(ports)?;
-            (Helper::Slirp(helper), Some(slirp::GUEST.to_owned()), slirp::DNS)
+            let (guest, dns) = (helper.subnet.guest().to_string(), helper.subnet.dns().to_string());
+            (Helper::Slirp(helper), Some(guest), dns)
         }
         Program::Pasta(program) => {
-            (Helper::Pasta(pasta::start(&program, directory, namespace, ports)?), None, pasta::DNS)
+            (Helper::Pasta(pasta::start(&program, directory, namespace, ports)?), None, pasta::DNS.to_owned())
         }
     };
-    let resolver = Resolver { servers: vec![dns.to_owned()], ..host.clone() };
+    let resolver = Resolver { servers: vec![dns], ..host.clone() };
     Ok((helper, Sight { address, resolver }))
 }
 

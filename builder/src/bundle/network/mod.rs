@@ -19,6 +19,7 @@ use crate::sys::{netns, proc_path};
 mod helper;
 mod pasta;
 mod slirp;
+mod subnet;
 
 use helper::{Helper, Sight};
 

@@ -13,13 +13,9 @@ use serde_json::json;
 use super::super::port::Port;
 use super::super::runtime::on_path;
 use super::helper;
+use super::subnet::{self, Subnet};
 use crate::error::{Error, Kind};
 use crate::sys::{proc_path, root};
-
-/// The container's address.
-pub(super) const GUEST: &str = "10.0.2.100";
-/// Forwards to the host's name servers.
-pub(super) const DNS: &str = "10.0.2.3";
 
 const SOCKET: &str = "slirp.sock";
 
@@ -32,6 +28,8 @@ pub(super) struct Helper {
     child: Child,
     /// Where its socket and its log are.
     place: PathBuf,
+    /// The container's addresses.
+    pub(super) subnet: Subnet,
 }
 
 pub(super) fn find() -> Option<PathBuf> {
@@ -41,8 +39,10 @@ pub(super) fn find() -> Option<PathBuf> {
 /// Starts the helper and waits until the network is up.
 pub(super) fn start(program: &Path, directory: &Path, namespace: &Path) -> Result<Helper, Error> {
     let doing = |error| Error::system("give the container a network by slirp4netns", error);
+    let subnet = subnet::free()?;
     let mut command = Command::new(program);
     command
+        .arg(format!("--cidr={}", subnet.cidr()))
         .args([
             "--configure",
             "--mtu=65520",
@@ -59,7 +59,7 @@ pub(super) fn start(program: &Path, directory: &Path, namespace: &Path) -> Resul
         .stdout(Stdio::piped())
         .stderr(helper::log(directory)?);
     let child = command.spawn().map_err(doing)?;
-    let mut helper = Helper { child, place: directory.to_owned() };
+    let mut helper = Helper { child, place: directory.to_owned(), subnet };
     helper.wait_until_ready()?;
     Ok(helper)
 }
@@ -106,7 +106,7 @@ impl Helper {
                 "proto": port.protocol.name(),
                 "host_addr": port.address.to_string(),
                 "host_port": port.host,
-                "guest_addr": GUEST,
+                "guest_addr": self.subnet.guest().to_string(),
                 "guest_port": port.container,
             },
         });
