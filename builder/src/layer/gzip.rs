@@ -148,7 +148,8 @@ mod tests {
 
     #[test]
     fn the_bytes_do_not_depend_on_the_number_of_cores_and_are_one_member() {
-        let text: Vec<u8> = (0..700_000_u32).flat_map(|number| number.wrapping_mul(number).to_le_bytes()).collect();
+        let text: Vec<u8> =
+            (0..700_000_u32).flat_map(|number| number.wrapping_mul(number).to_le_bytes()).collect();
         for length in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, text.len()] {
             let bytes = &text[..length];
             for level in [0, 1, 6, 9] {
