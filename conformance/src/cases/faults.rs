@@ -29,6 +29,12 @@ pub(crate) const CASES: &[Case] = &[
         run: damaged,
     },
     Case {
+        name: "faults/damaged-beginning-of-the-state",
+        source: "facts/security: corrupt state: delete --force cleans up, processes too",
+        needs: &[],
+        run: damaged_beginning,
+    },
+    Case {
         name: "faults/empty-state-directory",
         source: "facts/security: a stuck id can be deleted",
         needs: &[],
@@ -133,6 +139,26 @@ fn damaged(ctx: &Ctx) -> Result<()> {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), Signal::SIGKILL)?;
     }
     ensure!(ctx.state(&good)?["status"] == "running", "the other container was harmed");
+    Ok(())
+}
+
+/// A runtime that finds neither process nor cgroup any more must at least not say that all is clean.
+fn damaged_beginning(ctx: &Ctx) -> Result<()> {
+    let bad = ctx.waiting("bad")?;
+    let pid = ctx.pid(&bad)?;
+    let state = ctx.state_root().join(&bad).join("state.json");
+    ensure!(state.is_file(), "the runtime keeps its state elsewhere: {} is missing", state.display());
+    let mut bytes = std::fs::read(&state)?;
+    bytes.iter_mut().take(64).for_each(|byte| *byte = 0xff);
+    std::fs::write(&state, bytes)?;
+    let ended = ctx.rt(&["delete", "--force", &bad])?;
+    let alive = std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|s| !s.contains(") Z"));
+    if alive {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), Signal::SIGKILL)?;
+    }
+    ensure!(!(alive && ended.code == 0), "delete --force said yes, and process {pid} goes on");
+    ended.success()?;
+    ctx.rt(&["state", &bad])?.failure()?;
     Ok(())
 }
 

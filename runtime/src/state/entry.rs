@@ -61,8 +61,7 @@ impl Entry {
     pub(super) fn write(&self, head: &Head, config: &str) -> Result<(), Error> {
         let mut text = serde_json::to_string(head)
             .map_err(|source| Error::system(format!("encode {STATE}"), std::io::Error::from(source)))?;
-        text.push('\n');
-        text.push_str(config);
+        text = format!("{text}\n{config}\n{text}");
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
         let file = openat(&self.dir, NEW, flags, Mode::from_bits_truncate(0o600))
             .map_err(|errno| self.wrong("write", errno))?;
@@ -100,24 +99,34 @@ impl Entry {
 pub(super) fn read(dir: &Path) -> Result<Option<String>, Error> {
     use std::io::Read;
     let path = dir.join(STATE);
-    let mut text = String::new();
-    let read = File::open(&path).and_then(|file| file.take(MOST).read_to_string(&mut text));
+    let mut bytes = Vec::new();
+    let read = File::open(&path).and_then(|file| file.take(MOST).read_to_end(&mut bytes));
     match read {
-        Ok(_) => Ok(Some(text)),
+        // Bytes that are no text are damage, which the copy of the head may outlive.
+        Ok(_) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::system(format!("read {}", path.display()), source)),
     }
 }
 
-/// Head and configuration.
-pub(super) fn split(text: &str) -> (&str, &str) {
-    text.split_once('\n').unwrap_or((text, ""))
+/// Head, configuration, and the head's copy.
+fn split(text: &str) -> (&str, &str, &str) {
+    let (head, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let (config, copy) = rest.rsplit_once('\n').unwrap_or((rest, ""));
+    (head, config, copy)
 }
 
-/// The first line, understood.
+/// The configuration alone.
+pub(super) fn config(text: &str) -> &str {
+    split(text).1
+}
+
+/// The head, understood; by its copy if the head is damaged, since without it nobody would know what to clean up.
 pub(super) fn head(dir: &Path, text: &str) -> Result<Head, Error> {
     let path = dir.join(STATE);
-    let head: Head = serde_json::from_str(split(text).0)
+    let (first, _, copy) = split(text);
+    let head: Head = serde_json::from_str(first)
+        .or_else(|source| serde_json::from_str(copy).map_err(|_| source))
         .map_err(|source| Error::new(Kind::Invalid, format!("{}: {source}", path.display())))?;
     let version = match &head {
         Head::Intent(intent) => intent.version,

@@ -1,6 +1,7 @@
 //! What is known of each container between two commands: one directory each, below the root directory.
 //!
-//! `ROOT/ID/state.json` holds one line of JSON, the head, and after it the configuration, byte for byte as it was at creation.
+//! `ROOT/ID/state.json` holds one line of JSON, the head, then the configuration, byte for byte as it was at creation, and
+//! in the last line the head again, for the day on which the first is damaged.
 //! The head is an intent until the container exists, so that a runtime that was killed half-way leaves a list of what
 //! to clean up. Every version of the file replaces the one before atomically.
 //!

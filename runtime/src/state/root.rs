@@ -81,7 +81,7 @@ impl Root {
     /// The configuration with which the container was created.
     pub fn config(&self, id: &ContainerId) -> Result<String, Error> {
         let text = entry::read(&self.dir(id))?.ok_or_else(does_not_exist)?;
-        Ok(entry::split(&text).1.to_owned())
+        Ok(entry::config(&text).to_owned())
     }
 
     /// Whatever is there under that name.
