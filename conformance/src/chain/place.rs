@@ -1,5 +1,6 @@
 //! Where a test builds: a store, a mirror setting and a home of its own, and the builder that uses them.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -72,6 +73,8 @@ impl Place {
         std::fs::create_dir_all(&dir)?;
         for (file, text) in files {
             std::fs::write(dir.join(file), text)?;
+            // COPY keeps the mode, and the mode is the umask's of whoever runs the test.
+            std::fs::set_permissions(dir.join(file), std::fs::Permissions::from_mode(0o644))?;
         }
         std::fs::copy(self.binaries.join("probe"), dir.join("probe"))?;
         Ok(dir.to_string_lossy().into_owned())
