@@ -202,9 +202,10 @@ fn process(args: &Args, spec: &Spec, global: &Global) -> Result<Process, Error> 
     Ok(process)
 }
 
-/// Ambient and inheritable stay as they are: a capability for everybody in the container was not asked for (CVE-2022-24769).
+/// Ambient and inheritable stay empty where they are: a capability for everybody in the container was not asked for (CVE-2022-24769).
 fn add_caps(process: &mut Process, names: &[String]) -> Result<(), Error> {
     let mut sets = process.capabilities().clone().unwrap_or_else(no_caps);
+    let has_ambient = sets.ambient().as_ref().is_some_and(|set| !set.is_empty());
     for name in names {
         let cap = caps::parse(name)
             .ok_or_else(|| Error::new(Kind::Invalid, format!("unknown capability {name:?}")))?;
@@ -216,6 +217,10 @@ fn add_caps(process: &mut Process, names: &[String]) -> Result<(), Error> {
         sets.set_bounding(with(sets.bounding()));
         sets.set_effective(with(sets.effective()));
         sets.set_permitted(with(sets.permitted()));
+        if has_ambient {
+            sets.set_inheritable(with(sets.inheritable()));
+            sets.set_ambient(with(sets.ambient()));
+        }
     }
     if !names.is_empty() {
         process.set_capabilities(Some(sets));

@@ -33,7 +33,7 @@ pub fn send(
     let path: &Path = &agent.socket;
     console::send(path, &message.to_string(), listener).map_err(|error| match error.errno() {
         Some(errno) => Error::system(
-            format!("send the seccomp listener to {}", path.display()),
+            format!("failed to connect with seccomp agent at {}", path.display()),
             std::io::Error::from_raw_os_error(errno),
         )
         .hint("is the agent running?"),

@@ -129,8 +129,25 @@ fn ended_in_time(pid: i32, limit: Option<Duration>) -> std::io::Result<bool> {
 fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
-        (None, signal) => format!("signal: {}", signal.unwrap_or_default()),
+        (None, signal) => format!("signal: {}", signal_name(signal.unwrap_or_default())),
     }
+}
+
+/// In Go's words, as runc prints them.
+fn signal_name(signal: i32) -> String {
+    let known = match signal {
+        libc::SIGHUP => "hangup",
+        libc::SIGINT => "interrupt",
+        libc::SIGQUIT => "quit",
+        libc::SIGABRT => "aborted",
+        libc::SIGKILL => "killed",
+        libc::SIGSEGV => "segmentation fault",
+        libc::SIGPIPE => "broken pipe",
+        libc::SIGTERM => "terminated",
+        libc::SIGSYS => "bad system call",
+        other => return format!("signal {other}"),
+    };
+    known.to_owned()
 }
 
 /// The beginning of what a hook wrote.

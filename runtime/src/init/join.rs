@@ -6,8 +6,8 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
 use super::{
-    Around, Host, Prepared, console, fds, give_up_rights, keyring, leave, namespaces, own_session, pass_on,
-    program, sched, signals,
+    Around, Dumpable, Host, Prepared, console, fds, give_up_rights, keyring, leave, namespaces, own_session,
+    pass_on, program, sched, signals,
 };
 use crate::error::Error;
 use crate::plan::Keyring;
@@ -73,9 +73,7 @@ fn prepare(planned: &Joining, kit: &Kit<'_>) -> Result<Prepared, Error> {
         None if planned.cpus_first.is_none() => sched::reset_affinity(),
         None => {}
     }
-    give_up_rights(
-        process,
-        planned.seccomp.as_ref(),
-        &Around { proc: kit.proc, root: &root, wire: &kit.wire },
-    )
+    let keep = vec![kit.wire.as_fd().as_raw_fd()];
+    let around = Around { proc: kit.proc, root: &root, wire: &kit.wire, keep, dumpable: Dumpable::No };
+    give_up_rights(process, planned.seccomp.as_ref(), around)
 }

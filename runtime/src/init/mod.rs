@@ -26,6 +26,7 @@ pub mod seccomp;
 pub mod signals;
 pub mod sources;
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::sys::prctl;
@@ -81,16 +82,7 @@ pub fn run(plan: &Plan, mut kit: Kit<'_>) -> ! {
     leave(|| {
         let sources = std::mem::take(&mut kit.sources);
         let prepared = prepare(plan, &kit, sources);
-        let prepared = prepared.and_then(|ready| {
-            close_used(plan, &kit)?;
-            // No right and no descriptor that matters is left here, and the owner of a created container has to be able to join
-            // it (setns(2) asks for the right to look into this process).
-            if kit.start.is_some() {
-                set_dumpable(true)?;
-            }
-            await_record(&kit.wire)?;
-            Ok(ready)
-        });
+        let prepared = prepared.and_then(|ready| await_record(&kit.wire).map(|()| ready));
         let ready = match prepared {
             Ok(ready) => ready,
             Err(error) => return kit.wire.failed(&error),
@@ -129,8 +121,8 @@ fn leave(steps: impl FnOnce()) -> ! {
 
 /// What `begin` needs.
 struct Prepared {
-    program: std::ffi::CString,
-    env: Vec<std::ffi::CString>,
+    program: CString,
+    env: Vec<CString>,
 }
 
 fn prepare(plan: &Plan, kit: &Kit<'_>, sources: Sources) -> Result<Prepared, Error> {
@@ -147,8 +139,9 @@ fn prepare(plan: &Plan, kit: &Kit<'_>, sources: Sources) -> Result<Prepared, Err
     // Names, parameters and terminal once the namespaces are complete.
     names::set(plan)?;
     procfs::set_sysctls(kit.proc, &plan.sysctls)?;
-    let around = Around { proc: kit.proc, root: &root, wire: &kit.wire };
-    let ready = give_up_rights(process, plan.seccomp.as_ref(), &around);
+    let dumpable = if kit.start.is_some() { Dumpable::Yes } else { Dumpable::No };
+    let around = Around { proc: kit.proc, root: &root, wire: &kit.wire, keep: needed(kit), dumpable };
+    let ready = give_up_rights(process, plan.seccomp.as_ref(), around);
     fds::leave(root);
     ready
 }
@@ -218,7 +211,8 @@ fn mount_everything(plan: &Plan, kit: &Kit<'_>, mut sources: Sources) -> Result<
     // After the mounts, of which one is /dev.
     devices::make(&plan.devices, &root, &mut sources)?;
     program::make_cwd(&root, &plan.process.cwd)?;
-    run_hooks(plan, &kit.state, &plan.hooks.create_container, ("createContainer", "creating"))?;
+    let moment = ("createContainer", "creating");
+    run_hooks((&kit.state, &plan.process.env), &plan.hooks.create_container, moment)?;
     // After the hooks, which may mount over something; before the host's /dev/null is out of reach.
     masks::apply(&plan.masks, &root)?;
     let peer = match plan.process.terminal {
@@ -244,13 +238,25 @@ struct Around<'a> {
     proc: &'a OwnedFd,
     root: &'a OwnedFd,
     wire: &'a InitEnd,
+    /// Of all descriptors only these are needed any more, beside the root.
+    keep: Vec<RawFd>,
+    dumpable: Dumpable,
+}
+
+/// Whether others may look into this process while it waits for `start`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dumpable {
+    /// Nothing is left here that the container will not have, and its owner has to be able to join it: setns(2) asks for the
+    /// right to look into this process.
+    Yes,
+    No,
 }
 
 /// From root of the namespaces to the user; each right is given up after its last use.
 fn give_up_rights(
     process: &Process,
     filter: Option<&Program>,
-    around: &Around<'_>,
+    around: Around<'_>,
 ) -> Result<Prepared, Error> {
     // Limits, priorities and labels need rights that go with the user.
     if process.rlimits_by == Side::Init {
@@ -260,6 +266,11 @@ fn give_up_rights(
     procfs::set_exec_labels(around.proc, &process.labels)?;
     rights::forbid_new_privileges(process.new_privileges)?;
     let entered = program::enter_cwd(around.root, &process.cwd);
+    let env = program::environment(process, around.root);
+    let mut keep = around.keep;
+    keep.push(around.root.as_raw_fd());
+    // Before a filter may forbid it: mounts, directories, the host's proc.
+    fds::close_foreign(process.preserve_fds, &mut keep)?;
     if let (Some(filter), NewPrivileges::Possible) = (filter, process.new_privileges) {
         // Without no_new_privs a filter is loaded by right of CAP_SYS_ADMIN, which goes with the next steps.
         seccomp::load(filter, around.wire)?;
@@ -270,8 +281,12 @@ fn give_up_rights(
     program::enter_cwd_again(around.root, &process.cwd, entered)?;
     umask(Mode::from_bits_truncate(process.user.umask));
     // As the user, whose rights decide what can be executed.
-    let env = program::environment(process, around.root);
     let program = program::find(process)?;
+    if around.dumpable == Dumpable::Yes {
+        set_dumpable(true)?;
+    }
+    // The host ends by itself now and then; while we wait for its word, the end of file tells.
+    die_with_host(None)?;
     if let (Some(filter), NewPrivileges::Never) = (filter, process.new_privileges) {
         // As late as can be, so that it has to allow little for our own sake.
         seccomp::load(filter, around.wire)?;
@@ -281,15 +296,14 @@ fn give_up_rights(
 
 /// Until the container is on record: a runtime that is killed before takes it along.
 fn await_record(wire: &InitEnd) -> Result<(), Error> {
-    // The host ends by itself now and then; while we wait for its word, the end of file tells.
-    die_with_host(None)?;
     wire.ready()?;
     wire.wait()
 }
 
 /// What must not happen before the container is started; returns only with an error.
 fn begin(plan: &Plan, state: &hooks::State, ready: &Prepared) -> Error {
-    let begun = run_hooks(plan, state, &plan.hooks.start_container, ("startContainer", "created"))
+    let moment = ("startContainer", "created");
+    let begun = run_hooks((state, &ready.env), &plan.hooks.start_container, moment)
         .and_then(|()| pass_on(plan.process.preserve_fds));
     match begun {
         Ok(()) => program::start(&ready.program, &plan.process, &ready.env),
@@ -304,8 +318,7 @@ fn pass_on(preserve_fds: u32) -> Result<(), Error> {
 }
 
 fn run_hooks(
-    plan: &Plan,
-    state: &hooks::State,
+    (state, env): (&hooks::State, &[CString]),
     hooks: &[crate::plan::hooks::Hook],
     (name, status): (&'static str, &'static str),
 ) -> Result<(), Error> {
@@ -313,14 +326,14 @@ fn run_hooks(
         return Ok(());
     }
     let pid = nix::unistd::getpid().as_raw();
-    hooks::run(hooks, &hooks::Moment { name, status, pid, state, env: &plan.process.env })
+    hooks::run(hooks, &hooks::Moment { name, status, pid, state, env })
 }
 
-/// Mounts, directories and the host's proc: all that has had its last use.
-fn close_used(plan: &Plan, kit: &Kit<'_>) -> Result<(), Error> {
-    let mut keep = vec![kit.wire.as_fd().as_raw_fd(), kit.lock.as_raw_fd()];
-    keep.extend(kit.start.iter().flat_map(|start| [start.signal.as_raw_fd(), start.result.as_raw_fd()]));
-    fds::close_foreign(plan.process.preserve_fds, &mut keep)
+/// What outlives the preparation.
+fn needed(kit: &Kit<'_>) -> Vec<RawFd> {
+    let mut needed = vec![kit.wire.as_fd().as_raw_fd(), kit.lock.as_raw_fd()];
+    needed.extend(kit.start.iter().flat_map(|start| [start.signal.as_raw_fd(), start.result.as_raw_fd()]));
+    needed
 }
 
 fn descriptors(kit: &Kit<'_>, sources: &Sources) -> Vec<RawFd> {

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{SFlag, fstat, stat};
 use nix::unistd::AccessFlags;
@@ -111,12 +112,16 @@ pub fn find(process: &Process) -> Result<CString, Error> {
 
 fn check(path: &OsStr, shown: &str) -> Result<(), Error> {
     let found = stat(path).map_err(|errno| Error::system(format!("exec: {shown:?}: stat {shown}"), errno))?;
-    let refused = || Error::system(format!("exec: {shown:?}"), nix::errno::Errno::EACCES);
+    let refused = || Error::system(format!("exec: {shown:?}"), Errno::EACCES);
     if SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR {
         return Err(refused());
     }
     let allowed = nix::unistd::faccessat(nix::fcntl::AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS);
-    allowed.map_err(|_| refused())
+    match allowed {
+        // A seccomp filter that does not know faccessat2; execve will tell.
+        Ok(()) | Err(Errno::EPERM) => Ok(()),
+        Err(_) => Err(refused()),
+    }
 }
 
 /// Becomes the program; returns only with the reason why not.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use oci_spec::runtime::{Linux, LinuxNamespaceType as Type};
 
 use super::facts::{Facts, Kernel};
-use super::text;
+use super::{caps, text};
 use crate::error::{Error, Kind};
 
 /// A namespace of another process, by path.
@@ -97,10 +97,13 @@ pub fn plan(linux: &Linux, facts: &Facts) -> Result<Namespaces, Error> {
         ));
     }
     namespaces.time_offsets = time_offsets(linux, &namespaces, facts)?;
-    if namespaces.makes(libc::CLONE_NEWUSER) {
-        // From inside a new user namespace there is no right to enter what others own.
+    if namespaces.user_is_foreign() {
+        // From inside another user namespace there may be no right to enter what others own.
         namespaces.join_before.append(&mut namespaces.join_inside);
     }
+    // A privileged caller enters all others with its own rights first; any other has rights only in the user namespace.
+    let user_last = facts.caller.may(caps::SYS_ADMIN);
+    namespaces.join_before.sort_by_key(|join| (join.flag == libc::CLONE_NEWUSER) == user_last);
     Ok(namespaces)
 }
 
@@ -109,8 +112,6 @@ fn add_join(namespaces: &mut Namespaces, join: Join) {
         libc::CLONE_NEWUSER | libc::CLONE_NEWPID => namespaces.join_before.push(join),
         _ => namespaces.join_inside.push(join),
     }
-    // The pid namespace is entered with the rights held in the user namespace, so that goes first.
-    namespaces.join_before.sort_by_key(|join| join.flag != libc::CLONE_NEWUSER);
 }
 
 fn time_offsets(
