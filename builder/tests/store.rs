@@ -4,6 +4,8 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::fd::AsRawFd as _;
+use std::path::PathBuf;
 
 use builder::image::{self, Config, Format, Found, Input, Platform};
 use builder::layer::{Compression, Entry, EntryKind, Layer, Writer};
@@ -162,12 +164,23 @@ fn a_record_keeps_what_it_needs_and_is_absent_without_it() {
 fn of_two_makers_of_a_snapshot_the_first_one_stands() {
     let place = Place::new();
     let key: Key = (&Digest::of(b"snapshot")).into();
-    for content in ["first", "second"] {
+    let make = |content: &str| {
         let workspace = place.store.workspace().unwrap();
-        fs::create_dir(workspace.path().join("fs")).unwrap();
-        fs::write(workspace.path().join("fs/f"), content).unwrap();
-        workspace.commit(&workspace.path().join("fs"), &key).unwrap();
+        let files = workspace.path().join("fs");
+        fs::create_dir(&files).unwrap();
+        fs::write(files.join("f"), content).unwrap();
+        (workspace, files)
+    };
+    let (first, second) = (make("first"), make("second"));
+    // As a mount holds it.
+    let held = fs::File::open(&second.1).unwrap();
+    let seen = PathBuf::from(format!("/proc/self/fd/{}/f", held.as_raw_fd()));
+    for (workspace, files) in [&first, &second] {
+        workspace.commit(files, &key).unwrap();
     }
+    assert_eq!(fs::read_to_string(&seen).unwrap(), "second");
+    drop((first, second));
+    assert!(!seen.exists());
     assert_eq!(fs::read_to_string(place.store.snapshot_path(&key).join("f")).unwrap(), "first");
     assert_eq!(place.temporary().len(), 0);
 }

@@ -51,7 +51,8 @@ impl Workspace {
     }
 
     /// Makes `directory`, a child of `path()` on the same file system, the snapshot `key`. If another was faster, its
-    /// result stands: the same key means the same content.
+    /// result stands: the same key means the same content. Ours may be in use by mounts and stays as long as the
+    /// workspace does.
     pub fn commit(&self, directory: &Path, key: &Key) -> Result<(), Error> {
         let home = self.store.path("snapshots").join(key.as_str());
         let doing = || format!("store snapshot {key}");
@@ -59,9 +60,7 @@ impl Workspace {
         fs::create_dir(&whole).map_err(|error| Error::system(doing(), error))?;
         fs::rename(directory, whole.join("fs")).map_err(|error| Error::system(doing(), error))?;
         match fs::rename(&whole, &home) {
-            Err(error) if is_taken(&error) => {
-                remove_tree(&whole).map_err(|error| Error::system(doing(), error))
-            }
+            Err(error) if is_taken(&error) => Ok(()),
             renamed => renamed.map_err(|error| Error::system(doing(), error)),
         }
     }
