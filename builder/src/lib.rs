@@ -1,7 +1,7 @@
 //! Builds, stores, moves and runs OCI images with no daemon and no root.
 //!
-//! The rooms below stand in the order in which a build passes through them; a room names only rooms further
-//! down (`tests/layering.rs` holds the table).
+//! Data flows from `cli` and `dockerfile` through `graph`, `solve` and `step` down to `store` and `sys`; a room names only
+//! rooms further down (`tests/layering.rs` holds the table).
 
 #![warn(missing_docs)]
 
