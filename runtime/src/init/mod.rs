@@ -211,6 +211,10 @@ fn mount_everything(plan: &Plan, kit: &Kit<'_>, mut sources: Sources) -> Result<
     // After the mounts, of which one is /dev.
     devices::make(&plan.devices, &root, &mut sources)?;
     program::make_cwd(&root, &plan.process.cwd)?;
+    if !plan.hooks.create_container.is_empty() {
+        // They find the container's files by relative paths, as with runc.
+        nix::unistd::fchdir(&root).map_err(|errno| Error::system("enter the root for the hooks", errno))?;
+    }
     let moment = ("createContainer", "creating");
     run_hooks((&kit.state, &plan.process.env), &plan.hooks.create_container, moment)?;
     // After the hooks, which may mount over something; before the host's /dev/null is out of reach.
