@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "what could not run here is said")]
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -35,6 +36,11 @@ impl Place {
         fs::write(&path, content).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         self
+    }
+
+    fn write_bytes(&self, name: &str, content: &[u8]) {
+        self.write(name, "");
+        fs::write(self.path("context").join(name), content).unwrap();
     }
 
     fn builder(&self, store: &str, arguments: &[&str]) -> Output {
@@ -252,6 +258,54 @@ fn archives_are_unpacked_by_add_and_copied_by_copy() {
         place.layers(),
         "755 0:0 in/\n755 0:0 in/d/\n640 0:0 in/d/f\n---\n755 0:0 out/\n644 0:0 out/a.tar\n"
     );
+}
+
+#[test]
+fn add_unpacks_archives_and_nothing_else() {
+    if !can_build() {
+        return;
+    }
+    let place = Place::new("FROM scratch\nADD old.tar.gz /in/\nADD notes.gz empty.tar text.zst /out/\n");
+    let mut header = tar::Header::new_old();
+    header.set_path("f").unwrap();
+    header.set_mode(0o640);
+    header.set_size(0);
+    header.set_cksum();
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    place.write_bytes("old.tar.gz", &gzip(&[&header.as_bytes()[..], &[0; 1024]].concat()));
+    place.write_bytes("notes.gz", &gzip(b"not an archive"));
+    place.write_bytes("empty.tar", &[0; 10240]);
+    place.write_bytes("text.zst", &zstd::encode_all(&b"text"[..], 3).unwrap());
+    assert_eq!(
+        place.layers(),
+        "755 0:0 in/\n640 0:0 in/f\n---\n755 0:0 out/\n644 0:0 out/empty.tar\n644 0:0 out/notes.gz\n644 0:0 out/text.zst\n"
+    );
+}
+
+#[test]
+fn an_archive_that_cannot_be_unpacked_is_not_copied_instead() {
+    if !can_build() {
+        return;
+    }
+    for (name, head) in [("a.tar.xz", &b"\xfd7zXZ\0\0\x04"[..]), ("a.tar.bz2", b"BZh91AY&SY")] {
+        let place = Place::new(&format!("FROM scratch\nADD {name} /in/\n"));
+        place.write_bytes(name, head);
+        let kind = name.rsplit('.').next().unwrap().replace("bz2", "bzip2");
+        let said = place.build_in("store", &[]).unwrap_err();
+        assert_eq!(
+            said.lines().last().unwrap(),
+            format!(
+                "builder: Dockerfile line 2: unpack {name}: {kind} archives are not supported \
+                 (unpack it in a RUN, or copy it as it is by ADD --unpack=false)"
+            )
+        );
+        place.write("Dockerfile", &format!("FROM scratch\nADD --unpack=false {name} /in/\n"));
+        assert_eq!(place.layers(), format!("755 0:0 in/\n644 0:0 in/{name}\n"));
+    }
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::context::{Match, Owner, Tree};
 use crate::dockerfile::ignore::Ignore;
 use crate::error::{Error, Kind};
 use crate::graph::Unpack;
-use crate::layer::{self, Compression, Whiteouts};
+use crate::layer::{self, Whiteouts};
 use crate::sys::{proc_path, reflink, root, userns, xattr};
 
 /// A name in a directory.
@@ -275,15 +275,19 @@ impl<'a> Placing<'a> {
             return Ok(false);
         }
         let path = PathBuf::from(proc_path(found.object.as_fd()));
-        let file = File::open(path).map_err(doing)?;
-        let Some(compression) = archive_kind(&file).map_err(doing)? else {
-            return match how {
-                Unpack::Always => {
-                    let text = format!("unpack {}: it is no tar archive", found.path.display());
-                    Err(Error::new(Kind::Invalid, text).hint("tar, tar.gz and tar.zst are"))
-                }
-                _ => Ok(false),
-            };
+        let mut file = File::open(path).map_err(doing)?;
+        let compression = match layer::sniff(&mut file).map_err(doing)? {
+            layer::Content::Archive(compression) => compression,
+            layer::Content::Foreign(kind) => {
+                let text = format!("unpack {}: {kind} archives are not supported", found.path.display());
+                let hint = "unpack it in a RUN, or copy it as it is by ADD --unpack=false";
+                return Err(Error::new(Kind::Unsupported, text).hint(hint));
+            }
+            layer::Content::Other if how == Unpack::Always => {
+                let text = format!("unpack {}: it is no tar archive", found.path.display());
+                return Err(Error::new(Kind::Invalid, text).hint("tar, tar.gz and tar.zst are"));
+            }
+            layer::Content::Other => return Ok(false),
         };
         let into = self.directory_at(at, dest, None).map_err(doing)?;
         let into = root::open(&into, Path::new("/"), OFlag::O_RDONLY | OFlag::O_DIRECTORY).map_err(doing)?;
@@ -291,20 +295,6 @@ impl<'a> Placing<'a> {
         layer::unpack(file, compression, into.as_fd(), &options)?;
         Ok(true)
     }
-}
-
-/// By its first bytes: a tar, plain or compressed.
-fn archive_kind(file: &File) -> io::Result<Option<Compression>> {
-    use std::os::unix::fs::FileExt;
-    let mut head = [0; 512];
-    let count = file.read_at(&mut head, 0)?;
-    let head = head.get(..count).unwrap_or_default();
-    Ok(match head {
-        [0x1f, 0x8b, ..] => Some(Compression::Gzip(6)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Compression::Zstd(3)),
-        _ if head.get(257..262) == Some(b"ustar") => Some(Compression::None),
-        _ => None,
-    })
 }
 
 /// Takes away a file that stands where another is to be; a directory stays, and is then in the way.
