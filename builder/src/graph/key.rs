@@ -119,7 +119,6 @@ impl Feed {
         self.field("cwd", &run.cwd);
         self.field("network", format!("{:?}", run.network));
         self.field("security", format!("{:?}", run.security));
-        self.fields("device", &run.devices);
         self.maybe("hostname", run.hostname.as_ref());
         self.pairs("host", &run.add_hosts);
         for script in &run.scripts {

@@ -52,8 +52,6 @@ pub struct Run {
     pub security: Security,
     /// Scripts from here-documents, laid read-only and executable under `/dev/pipes`.
     pub scripts: Vec<Inline>,
-    /// Devices by `--device`, as written.
-    pub devices: Vec<String>,
     /// Name of the container's host.
     pub hostname: Option<String>,
     /// Extra lines of `/etc/hosts`: name, address.

@@ -26,9 +26,9 @@ pub(super) fn lower(
         Some(word) => security(stage, word)?,
         None => Security::Sandbox,
     };
-    let mut devices = Vec::new();
-    for device in &run.devices {
-        devices.push(stage.text(device)?);
+    if let Some(device) = run.devices.first() {
+        let message = "devices are not supported";
+        return Err(stage.error(device, message).hint("leave out --device"));
     }
     if stage.waits {
         return Ok(());
@@ -45,7 +45,6 @@ pub(super) fn lower(
         network,
         security,
         scripts,
-        devices,
         hostname: stage.walk.inputs.build_args.get("BUILDKIT_SANDBOX_HOSTNAME").cloned(),
         add_hosts: stage.walk.inputs.add_hosts.clone(),
     };

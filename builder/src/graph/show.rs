@@ -54,7 +54,6 @@ fn run_lines(run: &Run) -> Vec<String> {
     ));
     lines.extend(run.env.iter().map(|(name, value)| format!("env {name}={}", escaped(value))));
     lines.extend(run.scripts.iter().map(|script| format!("script {} {:?}", script.name, script.content)));
-    lines.extend(run.devices.iter().map(|device| format!("device {device}")));
     lines.extend(run.add_hosts.iter().map(|(name, address)| format!("host {name} {address}")));
     for mount in &run.mounts {
         let kind = match &mount.kind {
