@@ -23,6 +23,12 @@ pub(crate) const CASES: &[Case] = &[
         run: inside,
     },
     Case {
+        name: "hooks/create-container-begins-in-the-root",
+        source: "runc: createContainer hooks use relative paths (hooks_so.bats)",
+        needs: &[],
+        run: in_the_root,
+    },
+    Case {
         name: "hooks/environment-is-the-hooks-own",
         source: "runtime-spec config.md: hook env",
         needs: &[],
@@ -54,6 +60,16 @@ fn script(ctx: &Ctx, body: &str) -> Result<PathBuf> {
     std::fs::write(&path, format!("#!/bin/sh\n{body}\n"))?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
     Ok(path)
+}
+
+fn in_the_root(ctx: &Ctx) -> Result<()> {
+    let hook = script(ctx, "echo here >./made-by-a-hook")?;
+    let bundle = ctx.bundle(&["exit", "0"])?;
+    bundle.set("/hooks", json!({"createContainer": [{"path": hook}]}))?;
+    ctx.run(&bundle, &ctx.id("c"))?.code(0)?;
+    let made = std::fs::read_to_string(bundle.root().join("made-by-a-hook"))?;
+    ensure!(made == "here\n", "the hook wrote {made:?}");
+    Ok(())
 }
 
 fn in_order(ctx: &Ctx) -> Result<()> {

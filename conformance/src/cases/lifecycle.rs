@@ -67,6 +67,12 @@ pub(crate) const CASES: &[Case] = &[
         run: delete_created,
     },
     Case {
+        name: "lifecycle/kill-of-a-created-container",
+        source: "runc kill: SIGTERM ends the init that waits for start",
+        needs: &[],
+        run: kill_created,
+    },
+    Case {
         name: "lifecycle/an-id-in-use-is-refused",
         source: "runtime-spec runtime.md#create: the id is unique",
         needs: &[],
@@ -105,6 +111,17 @@ fn run_gives_128_plus_signal(ctx: &Ctx) -> Result<()> {
     })?;
     ctx.rt(&["kill", &id, "KILL"])?.success()?;
     running.end(crate::case::BOUND)?.code(137)?;
+    Ok(())
+}
+
+fn kill_created(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&["write", "/ran", "x"])?;
+    let id = ctx.id("c");
+    ctx.rt(&["create", "--bundle", bundle.path()?, &id])?.success()?;
+    ctx.rt(&["kill", &id, "TERM"])?.success()?;
+    ctx.until_status(&id, "stopped")?;
+    ensure!(!bundle.root().join("ran").exists(), "the program ran before start");
+    ctx.rt(&["delete", &id])?.success()?;
     Ok(())
 }
 

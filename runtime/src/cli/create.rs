@@ -95,6 +95,9 @@ pub(super) fn bear(args: &Common, start: Start, mode: Mode, global: &Global) -> 
     };
     let plan = plan::plan(&bundle.spec, &facts, &options)?;
     global.warn(&plan.warnings);
+    if let Some(program) = &plan.seccomp {
+        global.log.debug(&format!("seccomp filter flags: {}", program.flags));
+    }
     let entry = intend(&id, &bundle, &plan, global)?;
     match raise(args, start, (&bundle, &facts, &plan, &entry), global) {
         Ok((alive, record)) => Ok(Born { alive, record, entry, plan }),

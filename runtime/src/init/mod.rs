@@ -288,6 +288,7 @@ fn give_up_rights(
     let program = program::find(process)?;
     if around.dumpable == Dumpable::Yes {
         set_dumpable(true)?;
+        signals::end_when_told()?;
     }
     // The host ends by itself now and then; while we wait for its word, the end of file tells.
     die_with_host(None)?;

@@ -1,10 +1,10 @@
-//! Waiting for signals that are blocked.
+//! Waiting for signals that are blocked, and ending on some.
 
 use std::io;
 
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
-use super::check;
+use super::{check, clone};
 
 /// Blocks until one of the set is pending; gives its number.
 pub fn wait(set: &SigSet) -> io::Result<i32> {
@@ -17,4 +17,17 @@ pub fn wait(set: &SigSet) -> io::Result<i32> {
             Err(source) => return Err(source),
         }
     }
+}
+
+/// Lets a signal end this process, until execve, also where it is the first of a pid namespace: there the default has no effect
+/// (pid_namespaces(7)).
+pub fn end_on(signal: Signal) -> io::Result<()> {
+    let action = SigAction::new(SigHandler::Handler(end), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler makes one system call, and does not come back.
+    unsafe { sigaction(signal, &action) }?;
+    Ok(())
+}
+
+extern "C" fn end(signal: libc::c_int) {
+    clone::exit(signal.saturating_add(128))
 }
