@@ -143,13 +143,20 @@ pub fn plan(asked: Option<&LinuxCapabilities>, available: CapSet, warnings: &mut
     }
     let permitted = permitted.and(available);
     let inheritable = inheritable.and(available);
+    // The kernel raises only what is permitted and inheritable.
+    let raised = ambient.and(permitted).and(inheritable);
+    for number in ambient.and(available).without(raised).numbers() {
+        let cap = CapSet(1 << number);
+        warnings.push(format!(
+            "can't raise ambient capability {cap:?}: it is not both permitted and inheritable"
+        ));
+    }
     Caps {
         drop_from_bounding: known().and(available).without(bounding),
         permitted,
         effective: effective.and(permitted),
         inheritable,
-        // The kernel raises only what is permitted and inheritable.
-        ambient: ambient.and(permitted).and(inheritable),
+        ambient: raised,
     }
 }
 
