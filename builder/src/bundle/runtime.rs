@@ -62,6 +62,12 @@ impl Runtime {
         Ok(Self { program, state: state.to_owned() })
     }
 
+    /// The same program, with its state elsewhere.
+    #[must_use]
+    pub fn with_state(&self, state: &Path) -> Self {
+        Self { program: self.program.clone(), state: state.to_owned() }
+    }
+
     /// Its path.
     #[must_use]
     pub fn program(&self) -> &Path {

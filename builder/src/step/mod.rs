@@ -5,6 +5,7 @@
 
 mod copy;
 mod interrupt;
+mod memory;
 mod mode;
 mod mounts;
 mod place;

@@ -10,6 +10,7 @@ use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, fstat};
 use nix::unistd::{Gid, Uid, fchownat};
 
+use super::memory::Memory;
 use super::place::{Placing, Rules};
 use super::{Hands, Secret};
 use crate::bundle::{Extra, StubKind};
@@ -33,6 +34,7 @@ pub(super) struct Mounts {
 enum Held {
     Mount(PathBuf),
     Scratch(#[expect(dead_code, reason = "held for its Drop")] Scratch),
+    Memory(#[expect(dead_code, reason = "held for its Drop")] Memory),
     Lock(#[expect(dead_code, reason = "held for its Drop")] File),
     Tree(#[expect(dead_code, reason = "held for its Drop")] std::sync::Arc<Tree>),
 }
@@ -167,9 +169,7 @@ impl Mounts {
         }
         // In memory: a secret never reaches a disk by us.
         let doing = |error| Error::system(format!("lay out the secret {}", secret.id), error);
-        fs::DirBuilder::new().mode(0o700).create(place).map_err(doing)?;
-        overlay::tmpfs(&place.to_string_lossy()).map_err(doing)?;
-        self.held.push(Held::Mount(place.to_owned()));
+        self.held.push(Held::Memory(Memory::at(place.to_owned()).map_err(doing)?));
         let path = place.join("secret");
         let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path).map_err(doing)?;
         file.write_all(&value).map_err(doing)?;

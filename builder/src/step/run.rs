@@ -5,6 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use super::memory::Memory;
 use super::mounts::{self, Mounts};
 use super::{Hands, Interrupt};
 use crate::bundle::{
@@ -48,18 +49,21 @@ pub(super) fn run(run: &Run, draft: &Draft, hands: &Hands<'_>) -> Result<(), Err
         },
         cgroup: bundle::cgroup_of(&id),
     };
-    bundle::write(directory, &container)?;
-    let exit = carry_out(&id, directory, hands);
+    // The environment may have a secret in it, and the runtime's record repeats it.
+    let memory = Memory::at(directory.join("bundle"))
+        .map_err(|error| Error::system("make a bundle in memory", error))?;
+    bundle::write(memory.path(), &container)?;
+    let exit = carry_out(&id, memory.path(), hands);
     stubs.remove()?;
     let view: View = view;
-    drop((mounts, network, view));
+    drop((memory, mounts, network, view));
     judge(run, &exit?)
 }
 
 /// Runs the bundle to its end, passing its output on.
-fn carry_out(id: &str, directory: &Path, hands: &Hands<'_>) -> Result<Exit, Error> {
-    let runtime = hands.runtime()?;
-    let mut child = runtime.start(directory, id, Stdio::Captured)?;
+fn carry_out(id: &str, bundle: &Path, hands: &Hands<'_>) -> Result<Exit, Error> {
+    let runtime = hands.runtime()?.with_state(&bundle.join("state"));
+    let mut child = runtime.start(bundle, id, Stdio::Captured)?;
     let watched = hands.interrupt.watch(id, child.id());
     std::thread::scope(|scope| {
         if let Some(output) = child.stdout.take() {
@@ -68,7 +72,7 @@ fn carry_out(id: &str, directory: &Path, hands: &Hands<'_>) -> Result<Exit, Erro
         if let Some(output) = child.stderr.take() {
             scope.spawn(|| pass_on(output, Stream::Stderr, hands.progress));
         }
-        let exit = runtime.wait(&mut child, directory);
+        let exit = runtime.wait(&mut child, bundle);
         hands.interrupt.forget(id);
         if hands.interrupt.is_raised() {
             // The runtime was killed: its container may live, and hold the pipes open.
