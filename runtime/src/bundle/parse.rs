@@ -35,16 +35,19 @@ fn respelled(text: &str) -> Result<String, Error> {
 
 fn typed_spec(text: &str, warnings: &mut Vec<String>) -> Result<Spec, Error> {
     typed(text, "config.json", warnings, |value, warnings| {
-        let capabilities =
-            value.get_mut("process").is_some_and(|process| leave_out_unknown(process, warnings));
+        let process = value.get_mut("process");
+        let process =
+            process.is_some_and(|process| leave_out_unknown(process, warnings) | respell_flag(process));
         let resources = value.pointer_mut("/linux/resources");
-        resources.is_some_and(leave_out_empty_pids) | capabilities
+        resources.is_some_and(leave_out_empty_pids) | process
     })
 }
 
 /// Parses a process alone.
 pub(super) fn process(text: &str, file: &str, warnings: &mut Vec<String>) -> Result<Process, Error> {
-    typed(text, file, warnings, |value, warnings| leave_out_unknown(value, warnings) | default_user(value))
+    typed(text, file, warnings, |value, warnings| {
+        leave_out_unknown(value, warnings) | default_user(value) | respell_flag(value)
+    })
 }
 
 /// Parses resources alone.
@@ -123,6 +126,13 @@ fn leave_out_unknown(process: &mut Value, warnings: &mut Vec<String>) -> bool {
     true
 }
 
+/// The specification's name for it, which the types spell as the kernel does for another call.
+fn respell_flag(process: &mut Value) -> bool {
+    let flags = process.pointer_mut("/scheduler/flags").and_then(Value::as_array_mut);
+    let wrong = flags.into_iter().flatten().filter(|flag| **flag == "SCHED_FLAG_RESET_ON_FORK");
+    wrong.map(|flag| *flag = Value::from("SCHED_RESET_ON_FORK")).count() > 0
+}
+
 /// To runc a process without a user is root's.
 fn default_user(process: &mut Value) -> bool {
     match process.as_object_mut() {
@@ -140,5 +150,19 @@ fn leave_out_empty_pids(resources: &mut Value) -> bool {
     match limit {
         Some(false) => resources.remove("pids").is_some(),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_specification_s_name_of_a_scheduler_flag_is_taken() {
+        let text =
+            r#"{"cwd": "/", "scheduler": {"policy": "SCHED_BATCH", "flags": ["SCHED_FLAG_RESET_ON_FORK"]}}"#;
+        let process = process(text, "process.json", &mut Vec::new()).unwrap();
+        let flags = process.scheduler().as_ref().and_then(|scheduler| scheduler.flags().clone());
+        assert_eq!(flags, Some(vec![oci_spec::runtime::LinuxSchedulerFlag::SchedResetOnFork]));
     }
 }

@@ -23,7 +23,15 @@ pub fn apply(planned: &Process) -> Result<(), Error> {
 fn set_policy(planned: &Scheduler) -> Result<(), Error> {
     let Scheduler { policy, flags, nice, priority, runtime, deadline, period } = *planned;
     let attr = sched::Attr { size: 0, policy, flags, nice, priority, runtime, deadline, period };
-    sched::set_attr(attr).map_err(|source| Error::system("set the scheduling policy", source))
+    sched::set_attr(attr).map_err(|source| {
+        let denied = source.raw_os_error() == Some(libc::EPERM);
+        let error = Error::system("set the scheduling policy", source);
+        // sched_setattr(2): a deadline needs an affinity of all processors.
+        match denied && policy == libc::SCHED_DEADLINE.cast_unsigned() {
+            true => error.hint("process scheduler can't be used together with AllowedCPUs"),
+            false => error,
+        }
+    })
 }
 
 /// All processors of the cpuset: the runtime's own affinity is none of the container's business. Best effort, since the policy of
