@@ -146,8 +146,9 @@ fn damaged(ctx: &Ctx) -> Result<()> {
 fn damaged_beginning(ctx: &Ctx) -> Result<()> {
     let bad = ctx.waiting("bad")?;
     let pid = ctx.pid(&bad)?;
-    let state = ctx.state_root().join(&bad).join("state.json");
-    ensure!(state.is_file(), "the runtime keeps its state elsewhere: {} is missing", state.display());
+    let dir = ctx.state_root().join(&bad);
+    let state = ["state.json", "status"].map(|name| dir.join(name)).into_iter().find(|path| path.is_file());
+    let state = state.context("the runtime keeps its state elsewhere")?;
     let mut bytes = std::fs::read(&state)?;
     bytes.iter_mut().take(64).for_each(|byte| *byte = 0xff);
     std::fs::write(&state, bytes)?;
