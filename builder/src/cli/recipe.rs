@@ -1,10 +1,12 @@
 //! What `build`, `graph` and `check` have in common: the Dockerfile, its context and what decides the graph.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::dockerfile::ast::File;
+use crate::dockerfile::ast;
 use crate::dockerfile::ignore::Ignore;
 use crate::dockerfile::{self, Source, directive};
 use crate::error::{Error, Kind};
@@ -59,7 +61,7 @@ pub(crate) struct Recipe {
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) source: Source,
-    pub(crate) file: File,
+    pub(crate) file: ast::File,
     /// The patterns of the ignore file, if there is one.
     pub(crate) ignore: Option<Ignore>,
     /// The context's directory; `None`: there is none.
@@ -83,19 +85,22 @@ impl Recipe {
     }
 
     fn read(&self, context: Option<&Path>) -> Result<Source, Error> {
-        let path = match (&self.file, context) {
+        let doing = |path: &Path, error| {
+            Error::system(format!("read {}", path.display()), error).hint("name the Dockerfile with -f")
+        };
+        let (path, bytes) = match (&self.file, context) {
             (Some(path), _) if path == Path::new("-") => return from_stdin(),
-            (Some(path), _) => path.clone(),
+            // The user's own choice, which may be a pipe.
+            (Some(path), _) => (path.clone(), std::fs::read(path).map_err(|error| doing(path, error))?),
             (None, None) => return from_stdin(),
             (None, Some(context)) => {
                 let found = ["Dockerfile", "Containerfile"].map(|name| context.join(name));
                 let [first, _] = &found;
-                found.iter().find(|path| path.exists()).unwrap_or(first).clone()
+                let path = found.iter().find(|path| path.exists()).unwrap_or(first).clone();
+                let bytes = read_regular(&path).map_err(|error| doing(&path, error))?;
+                (path, bytes)
             }
         };
-        let bytes = std::fs::read(&path).map_err(|e| {
-            Error::system(format!("read {}", path.display()), e).hint("name the Dockerfile with -f")
-        })?;
         Ok(Source { name: path.display().to_string(), text: utf8(bytes, &path.display().to_string())? })
     }
 
@@ -110,9 +115,9 @@ impl Recipe {
         let own = own.map(|path| PathBuf::from(format!("{}.dockerignore", path.display())));
         for path in own.into_iter().chain([context.join(".dockerignore")]) {
             let name = path.display().to_string();
-            match std::fs::read(&path) {
+            match read_regular(&path) {
                 Ok(bytes) => return Ignore::parse(&Source { text: utf8(bytes, &name)?, name }).map(Some),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(Error::system(format!("read {name}"), error)),
             }
         }
@@ -212,6 +217,20 @@ impl Recipe {
 pub(crate) struct Place {
     pub(crate) kind: NamedContext,
     pub(crate) directory: Option<PathBuf>,
+}
+
+/// A file of the context, which is a stranger's: one that never ends, or that is too large, is refused.
+fn read_regular(path: &Path) -> std::io::Result<Vec<u8>> {
+    const LARGEST: u64 = 16 << 20;
+    let refuse = |why: &str| Err(std::io::Error::new(ErrorKind::InvalidData, why));
+    // O_NONBLOCK: a FIFO would hang, and is refused below.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    if !file.metadata()?.is_file() {
+        return refuse("not a regular file");
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST { refuse("larger than 16 MiB") } else { Ok(bytes) }
 }
 
 fn check_context(directory: &Path) -> Result<(), Error> {
