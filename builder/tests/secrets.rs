@@ -1,7 +1,6 @@
 //! What a builder that is killed leaves of a secret: nothing. By the finished program and whatever runtime it finds.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-#![expect(clippy::print_stdout, reason = "what could not run here is said")]
 
 use std::fs;
 use std::io::{BufRead, BufReader};
