@@ -1,5 +1,6 @@
 //! Somebody's runtime: found once, called by runc's command line.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -236,9 +237,40 @@ fn beside_us() -> Option<PathBuf> {
 
 /// A program on `PATH`, or where the system's own programs are.
 pub(super) fn on_path(name: &Path) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
+    find_in(&std::env::var_os("PATH").unwrap_or_default(), name)
+}
+
+/// An empty or relative part of a path means the working directory, which often is the build context: what a stranger
+/// put there must not run here.
+fn find_in(path: &OsStr, name: &Path) -> Option<PathBuf> {
+    std::env::split_paths(path)
+        .filter(|directory| directory.is_absolute())
         .chain(["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from))
         .map(|directory| directory.join(name))
         .find(|found| is_program(found))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    use super::find_in;
+
+    #[test]
+    fn nothing_in_the_working_directory_is_taken_for_a_program() {
+        let place = tempfile::tempdir_in(".").unwrap();
+        let program = place.path().join("coracle-test-program");
+        fs::write(&program, "").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let name = Path::new("coracle-test-program");
+        let relative = Path::new(place.path().file_name().unwrap());
+        assert!(relative.join(name).is_file());
+        assert_eq!(find_in(relative.as_os_str(), name), None);
+        assert_eq!(find_in(OsStr::new(""), &relative.join(name)), None);
+        let whole = fs::canonicalize(place.path()).unwrap();
+        assert_eq!(find_in(whole.as_os_str(), name), Some(whole.join(name)));
+    }
 }
