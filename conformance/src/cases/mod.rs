@@ -17,6 +17,7 @@ mod namespaces;
 mod process;
 mod rootless;
 mod seccomp;
+mod state;
 
 use crate::case::Case;
 
@@ -37,4 +38,5 @@ pub(crate) const ALL: &[&[Case]] = &[
     rootless::CASES,
     escapes::CASES,
     faults::CASES,
+    state::CASES,
 ];
