@@ -309,6 +309,24 @@ fn an_archive_that_cannot_be_unpacked_is_not_copied_instead() {
 }
 
 #[test]
+fn a_file_that_would_be_a_deletion_in_the_layer_is_an_error() {
+    if !can_build() {
+        return;
+    }
+    for name in [".wh.passwd", ".wh..wh..opq"] {
+        let place = Place::new("FROM scratch\nCOPY Dockerfile /etc/passwd\nCOPY etc /etc\n");
+        place.write(&format!("etc/{name}"), "");
+        let said = place.build_in("store", &[]).unwrap_err();
+        assert_eq!(
+            said.lines().last().unwrap(),
+            format!(
+                "builder: add etc/{name} to a layer: names that begin with .wh. are deletions in an image"
+            )
+        );
+    }
+}
+
+#[test]
 fn the_same_inputs_give_the_same_digest_and_a_touched_file_is_the_same_input() {
     if !can_build() {
         return;

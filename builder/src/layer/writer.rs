@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use super::compress::Encoder;
 use super::entry::{Entry, EntryKind};
 use super::{Compression, whiteout};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::store::{BlobWriter, Descriptor, Digest, Hasher, Store};
 
 const BLOCK: usize = 512;
@@ -53,9 +53,16 @@ impl Writer {
     }
 
     /// Adds an entry; `content` gives the bytes of a file, and exactly as many as its kind says.
+    ///
+    /// # Errors
+    /// A name that says something else in a layer; what cannot be read or stored.
     pub fn add(&mut self, entry: &Entry<'_>, content: &mut dyn Read) -> Result<(), Error> {
-        self.try_add(entry, content)
-            .map_err(|error| Error::system(format!("add {} to a layer", entry.path.display()), error))
+        let doing = || format!("add {} to a layer", entry.path.display());
+        if entry.path.file_name().is_some_and(|name| name.as_bytes().starts_with(whiteout::PREFIX)) {
+            let text = format!("{}: names that begin with .wh. are deletions in an image", doing());
+            return Err(Error::new(Kind::Invalid, text));
+        }
+        self.try_add(entry, content).map_err(|error| Error::system(doing(), error))
     }
 
     /// Adds a mark that deletes the lower file at `path`. The mark has no attributes of its own: `mtime` is the
@@ -83,7 +90,8 @@ impl Writer {
 
     fn add_mark(&mut self, path: &Path, mtime: i64) -> Result<(), Error> {
         let mark = Entry { path, kind: EntryKind::File(0), mode: 0, uid: 0, gid: 0, mtime, xattrs: &[] };
-        self.add(&mark, &mut io::empty())
+        self.try_add(&mark, &mut io::empty())
+            .map_err(|error| Error::system(format!("add {} to a layer", path.display()), error))
     }
 
     fn try_add(&mut self, entry: &Entry<'_>, content: &mut dyn Read) -> io::Result<()> {
