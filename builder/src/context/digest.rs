@@ -115,11 +115,14 @@ fn of_child(
     match stat.st_mode & libc::S_IFMT {
         libc::S_IFDIR => {}
         libc::S_IFLNK => hasher.update(readlinkat(at, name)?.as_bytes()),
-        libc::S_IFREG => bytes(hasher, File::from(root::open_child(at, name, OFlag::O_RDONLY)?))?,
+        libc::S_IFREG => bytes(hasher, File::from(root::open_child(at, name, READ)?))?,
         _ => hasher.update(format!("{} ", stat.st_rdev).as_bytes()),
     }
     Ok(())
 }
+
+/// O_NONBLOCK: another process may have put a FIFO in the file's place, which would hang.
+const READ: OFlag = OFlag::O_RDONLY.union(OFlag::O_NONBLOCK);
 
 fn of_object(hasher: &mut Hasher, object: &OwnedFd, stat: &FileStat) -> io::Result<()> {
     match stat.st_mode & libc::S_IFMT {

@@ -203,7 +203,8 @@ impl<'a> Placing<'a> {
         }
         match kind {
             libc::S_IFREG => {
-                let source = File::from(root::open_child(from, name, OFlag::O_RDONLY)?);
+                // O_NONBLOCK: another process may have put a FIFO in the file's place, which would hang.
+                let source = File::from(root::open_child(from, name, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?);
                 self.regular(&source, stat, (into, new))?;
                 self.copy_xattrs((from, name), (into, new))?;
             }
