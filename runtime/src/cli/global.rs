@@ -76,11 +76,14 @@ impl Global {
         })
     }
 
-    /// Where containers are recorded: `--root`, else /run/coracle for root, else below XDG_RUNTIME_DIR.
+    /// Where containers are recorded: `--root`, else /run/coracle for root, else below XDG_RUNTIME_DIR, else in /tmp.
     pub fn root(&self) -> Result<Root, Error> {
         match &self.root {
             Some(root) => Root::new(root),
-            None => Root::new(&facts::default_root()),
+            None => match facts::default_root() {
+                path if path.starts_with("/tmp") => Root::claimed(&path),
+                path => Root::new(&path),
+            },
         }
     }
 

@@ -148,7 +148,7 @@ pub fn plan(asked: Option<&LinuxCapabilities>, available: CapSet, warnings: &mut
     for number in ambient.and(available).without(raised).numbers() {
         let cap = CapSet(1 << number);
         warnings.push(format!(
-            "can't raise ambient capability {cap:?}: it is not both permitted and inheritable"
+            "can't raise ambient capability CAP_{cap:?}: it is not both permitted and inheritable"
         ));
     }
     Caps {

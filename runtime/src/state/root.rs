@@ -36,6 +36,28 @@ impl Root {
         Ok(Self { path })
     }
 
+    /// A directory in a place where everybody may make things: whose it is decides what `delete` runs and kills, so that it
+    /// is made here, or is refused unless the caller has made it before.
+    pub fn claimed(path: &Path) -> Result<Self, Error> {
+        use std::os::linux::fs::MetadataExt;
+        let wrong = |source| Error::system(format!("create {}", path.display()), source);
+        match make_dir(path) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(wrong(errno.into())),
+        }
+        let found = std::fs::symlink_metadata(path).map_err(wrong)?;
+        let is_ours = found.st_uid() == nix::unistd::geteuid().as_raw() && found.st_mode() & 0o022 == 0;
+        match found.is_dir() && is_ours {
+            true => Self::new(path),
+            false => {
+                let text =
+                    format!("use {}: it is not a directory that only its caller can change", path.display());
+                Err(Error::new(Kind::Attack, text)
+                    .hint("set XDG_RUNTIME_DIR, or name another one with --root"))
+            }
+        }
+    }
+
     /// A container's own directory.
     pub fn dir(&self, id: &ContainerId) -> PathBuf {
         self.path.join(id.as_str())
@@ -147,4 +169,34 @@ fn does_not_exist() -> Error {
 pub(super) fn open_dir(path: &Path) -> Result<OwnedFd, Error> {
     open(path, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW, Mode::empty())
         .map_err(|errno| Error::system(format!("open {}", path.display()), errno))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_root_that_somebody_else_could_change_is_refused() {
+        let dir = std::env::temp_dir().join(format!("coracle-claimed-{}", std::process::id()));
+        let own = dir.join("own");
+        std::fs::create_dir_all(&dir).unwrap();
+        for round in ["made", "found"] {
+            assert!(Root::claimed(&own).is_ok(), "{round}");
+        }
+        symlink(&own, dir.join("link")).unwrap();
+        let open = dir.join("open");
+        std::fs::create_dir(&open).unwrap();
+        std::fs::set_permissions(&open, PermissionsExt::from_mode(0o777)).unwrap();
+        for name in ["link", "open"] {
+            let path = dir.join(name);
+            let expected = format!(
+                "use {}: it is not a directory that only its caller can change (set XDG_RUNTIME_DIR, or name another one with --root)",
+                path.display()
+            );
+            assert_eq!(Root::claimed(&path).unwrap_err().to_string(), expected);
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 }
