@@ -105,12 +105,14 @@ fn of_child(
     (at, name): (&OwnedFd, &std::ffi::OsStr),
     stat: &FileStat,
 ) -> io::Result<()> {
-    for (key, value) in xattr::list(at, name)? {
-        if key.as_bytes().starts_with(b"user.") {
-            hasher.update(format!("{} {} ", key.len(), value.len()).as_bytes());
-            hasher.update(key.as_bytes());
-            hasher.update(&value);
-        }
+    let mut attributes = xattr::list(at, name)?;
+    attributes.retain(|(key, _)| key.as_bytes().starts_with(b"user."));
+    // Their number in front, so that content cannot pass for one.
+    hasher.update(format!("{} ", attributes.len()).as_bytes());
+    for (key, value) in &attributes {
+        hasher.update(format!("{} {} ", key.len(), value.len()).as_bytes());
+        hasher.update(key.as_bytes());
+        hasher.update(value);
     }
     match stat.st_mode & libc::S_IFMT {
         libc::S_IFDIR => {}
@@ -143,5 +145,34 @@ fn bytes(hasher: &mut Hasher, mut file: File) -> io::Result<()> {
             return Ok(());
         }
         hasher.update(buffer.get(..count).unwrap_or_default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::context::find;
+
+    #[test]
+    fn an_attribute_is_not_taken_for_content() {
+        let digest = |content: &str, attribute: Option<&str>| {
+            let place = tempfile::tempdir().unwrap();
+            fs::create_dir(place.path().join("d")).unwrap();
+            fs::write(place.path().join("d/f"), content).unwrap();
+            let set = attribute.map(|value| {
+                let directory = root::open_dir(&place.path().join("d")).unwrap();
+                xattr::set(&directory, "f".as_ref(), "user.k".as_ref(), value.as_bytes())
+            });
+            let tree = Tree::directory(place.path(), None).unwrap();
+            let found = find(&tree, "d").unwrap();
+            (set.is_none_or(|set| set.is_ok()), super::content(&tree, &found, None).unwrap().digest)
+        };
+        let (has_attributes, with) = digest("rest", Some("v"));
+        if has_attributes {
+            assert_ne!(with, digest("6 1 user.kvrest", None).1);
+            assert_ne!(with, digest("rest", None).1);
+        }
     }
 }
