@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
 
@@ -35,7 +35,7 @@ pub(crate) const CASES: &[Case] = &[
 fn foreign_pid(ctx: &Ctx) -> Result<()> {
     let id = ctx.waiting("c")?;
     let pid = ctx.pid(&id)?;
-    let mut other = process::start(Command::new("sleep").arg("600"), Stdio::null())?;
+    let mut other = started_at_another_time(pid)?;
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), Signal::SIGKILL)?;
     ctx.until_status(&id, "stopped")?;
     let dir = ctx.state_root().join(&id);
@@ -54,6 +54,25 @@ fn foreign_pid(ctx: &Ctx) -> Result<()> {
     ensure!(other.ends_within(Duration::from_millis(100))?.is_none(), "the other process was killed");
     ensure!(status == "stopped", "with another process under its pid the container is {status}");
     Ok(())
+}
+
+/// A process that did not start in the same tick of the clock as `pid`, which tells the two apart.
+fn started_at_another_time(pid: u32) -> Result<process::Running> {
+    let init = start_time(pid)?;
+    for _ in 0..1000 {
+        let other = process::start(Command::new("sleep").arg("600"), Stdio::null())?;
+        if start_time(other.pid())? != init {
+            return Ok(other);
+        }
+    }
+    bail!("a thousand processes started in the same tick as process {pid}")
+}
+
+/// In ticks since boot, proc_pid_stat(5) field 22; the name before it ends at the last parenthesis.
+fn start_time(pid: u32) -> Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let rest = text.rsplit_once(')').context("read the name's end in stat")?.1;
+    Ok(rest.split_whitespace().nth(19).context("read the start time in stat")?.parse()?)
 }
 
 /// One page: the directory can be made, and the state of a container does not fit.
