@@ -1,6 +1,6 @@
 //! exec: another process in a running container.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::case::{BOUND, Case, Ctx};
@@ -60,6 +60,12 @@ pub(crate) const CASES: &[Case] = &[
         source: "facts/security: uid parsing never overflows to 0",
         needs: &[],
         run: strict_user,
+    },
+    Case {
+        name: "exec/into-a-cgroup-that-holds-no-processes",
+        source: "runc exec: joins init's cgroup, unless --cgroup names one; cgroups(7), no internal processes",
+        needs: &[Need::V2("hugetlb")],
+        run: beside_init,
     },
 ];
 
@@ -224,5 +230,27 @@ fn strict_user(ctx: &Ctx) -> Result<()> {
         let ended = exec(ctx, &id, &["--user", user], &["/probe", "show"])?;
         ensure!(ended.code != 0, "{}", ended.unexpected(&format!("--user {user} was accepted")));
     }
+    Ok(())
+}
+
+/// As systemd does it in a container: init goes below, and a domain controller is passed on to there.
+fn beside_init(ctx: &Ctx) -> Result<()> {
+    let id = ctx.waiting("c")?;
+    let pid = ctx.pid(&id)?;
+    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/")).context("find init's cgroup")?;
+    let dir = std::path::Path::new("/sys/fs/cgroup").join(path);
+    std::fs::create_dir(dir.join("below"))?;
+    std::fs::write(dir.join("below/cgroup.procs"), pid.to_string())?;
+    std::fs::write(dir.join("cgroup.subtree_control"), "+hugetlb")?;
+    let file = ctx.path("pid");
+    exec(ctx, &id, &["--detach", "--pid-file", &file.to_string_lossy()], &["/probe", "stop"])?.success()?;
+    let pid = std::fs::read_to_string(&file)?;
+    let seen = std::fs::read_to_string(format!("/proc/{}/cgroup", pid.trim()))?;
+    ensure!(seen.lines().any(|line| line == format!("0::/{path}/below")), "{seen}");
+    exec(ctx, &id, &["--cgroup", "/"], &["/probe", "exit", "0"])?
+        .code(255)?
+        .says("device or resource busy")?;
+    exec(ctx, &id, &["--cgroup", "below"], &["/probe", "exit", "0"])?.success()?;
     Ok(())
 }

@@ -11,7 +11,7 @@ use super::{End, Global};
 use crate::bundle;
 use crate::error::{Error, Kind};
 use crate::host::create::write_pid;
-use crate::host::exec::{Order, start};
+use crate::host::exec::{Order, Place, start};
 use crate::host::{console, facts, foreground, remove, seal};
 use crate::plan::{Keyring, caps, join};
 use crate::state::{self, ContainerId, Record, Status};
@@ -100,12 +100,12 @@ fn carry_out(args: &Args, global: &Global) -> Result<ExitCode, Error> {
         Mode::Foreground => Some(foreground::block()?),
         Mode::Detached => None,
     };
-    let cgroup = sub_cgroup(&record.cgroup, &args.cgroup)?;
+    let place = place(&record.cgroup, &args.cgroup)?;
     global.log.debug(&format!("exec: joining container {id} by its process {}", record.init.pid));
     let order = Order {
         plan: &planned,
         record: &record,
-        cgroup: &cgroup,
+        place: &place,
         ignored_signals: facts.caller.ignored_signals,
         keyring: Keyring::Own(format!("_ses.{id}")),
         console: args.console_socket.as_deref(),
@@ -139,7 +139,10 @@ fn check_status(args: &Args, record: &Record, dir: &Path) -> Result<(), Error> {
 }
 
 /// Each hierarchy's directory, or the one below it that was asked for: for all, or for the controllers named before a colon.
-fn sub_cgroup(of: &state::Cgroup, asked: &[String]) -> Result<state::Cgroup, Error> {
+fn place(of: &state::Cgroup, asked: &[String]) -> Result<Place, Error> {
+    if asked.is_empty() {
+        return Ok(Place::Container(of.clone()));
+    }
     let mut cgroup = of.clone();
     for word in asked {
         let (controllers, sub) =
@@ -163,7 +166,7 @@ fn sub_cgroup(of: &state::Cgroup, asked: &[String]) -> Result<state::Cgroup, Err
             }
         }
     }
-    Ok(cgroup)
+    Ok(Place::Part(cgroup))
 }
 
 /// The process of `--process`, or the container's own with what the flags change.

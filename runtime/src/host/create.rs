@@ -78,7 +78,7 @@ fn with_cgroup(order: &Order<'_>, cgroup: &cgroup::Made) -> Result<Parts, Error>
         state: order.state.clone(),
     };
     let before = joins(&plan.namespaces.join_before)?;
-    let birth = Birth { flags: plan.namespaces.clone, cgroup: cgroup.clone_into(), before };
+    let birth = Birth { flags: plan.namespaces.clone, cgroup: cgroup.clone_into(), beside: None, before };
     // The parent's copy of what the closure owns, init's end of the wire above all, is closed with it.
     let init = spawn(&birth, move |placed| {
         if placed == Placed::Nowhere {
@@ -152,7 +152,7 @@ fn attend(
 ) -> Result<Option<OwnedFd>, Error> {
     let plan = order.plan;
     match init.placed {
-        Placed::InCgroup => cgroup.attach(init.pid)?,
+        Placed::InCgroup | Placed::BesideInit => cgroup.attach(init.pid)?,
         Placed::Nowhere => cgroup.attach_everywhere(init.pid)?,
     }
     if let Some(ids) = &plan.ids {

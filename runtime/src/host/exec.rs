@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use super::cgroup::Beside;
 use super::spawn::{Birth, Placed, Spawned, spawn};
 use super::{cgroup, console, hooks, proc, seccomp_agent, undo};
 use crate::error::{Error, Kind};
@@ -18,8 +19,7 @@ use crate::wire::{self, FromInit, HostEnd};
 pub struct Order<'a> {
     pub plan: &'a Joining,
     pub record: &'a Record,
-    /// The container's, or a part of it.
-    pub cgroup: &'a state::Cgroup,
+    pub place: &'a Place,
     pub ignored_signals: u64,
     pub keyring: Keyring,
     /// Where the terminal's master goes; None keeps it.
@@ -27,18 +27,43 @@ pub struct Order<'a> {
     pub warn: &'a dyn Fn(&str),
 }
 
+/// Where among the container's cgroups it goes.
+#[derive(Debug)]
+pub enum Place {
+    /// Into the container's, or beside its init where that one holds no processes itself.
+    Container(state::Cgroup),
+    /// Into a part of it that was asked for, and nowhere else.
+    Part(state::Cgroup),
+}
+
+impl Place {
+    fn cgroup(&self) -> &state::Cgroup {
+        match self {
+            Self::Container(cgroup) | Self::Part(cgroup) => cgroup,
+        }
+    }
+
+    fn beside(&self, init: i32) -> Option<Beside<'_>> {
+        match self {
+            Self::Container(cgroup) => cgroup::beside(cgroup, init),
+            Self::Part(_) => None,
+        }
+    }
+}
+
 /// Starts it; returns when execve has succeeded, with the terminal's master if it stays here.
 pub fn start(order: &Order<'_>) -> Result<(Spawned, Option<OwnedFd>), Error> {
     let plan = order.plan;
     let target = target(order.record)?;
     let proc = proc::open_proc()?;
-    let cgroup = cgroup::open(order.cgroup).map_err(|error| not_in(&error))?;
+    let cgroup = cgroup::open(order.place.cgroup()).map_err(|error| not_in(&error))?;
     let (host_end, init_end) = wire::pair()?;
     prepare(order, &proc)?;
-    let v1 = order.cgroup.dirs.iter().any(|dir| dir.version == 1);
+    let v1 = order.place.cgroup().dirs.iter().any(|dir| dir.version == 1);
     let limits = plan.process.rlimits_by == Side::Host && !plan.process.rlimits.is_empty();
     let host = if v1 || limits { Host::HasWork } else { Host::IsDone };
-    let mut birth = Birth { flags: 0, cgroup: cgroup.clone_into(), before: Vec::new() };
+    let beside = order.place.beside(order.record.init.pid);
+    let mut birth = Birth { flags: 0, cgroup: cgroup.clone_into(), beside, before: Vec::new() };
     if plan.before & libc::CLONE_NEWUSER != 0 {
         birth.before.push((plan.before, duplicate(&target)?));
     } else if plan.before != 0 {
@@ -101,6 +126,16 @@ fn prepare(order: &Order<'_>, proc: &OwnedFd) -> Result<(), Error> {
     nix::sys::prctl::set_dumpable(false).map_err(|errno| Error::system("become undumpable", errno))
 }
 
+/// By the rule of the clone that could not be had.
+fn attach_everywhere(order: &Order<'_>, cgroup: &cgroup::Made, pid: i32) -> Result<(), Error> {
+    match (cgroup.attach_everywhere(pid), order.place.beside(order.record.init.pid)) {
+        (Err(error), Some(beside)) if error.errno() == Some(libc::EBUSY) => {
+            beside.attach(pid).and_then(|()| cgroup.attach(pid))
+        }
+        (attached, _) => attached,
+    }
+}
+
 fn attend(
     order: &Order<'_>,
     cgroup: &cgroup::Made,
@@ -108,8 +143,8 @@ fn attend(
     (wire, host): (&HostEnd, Host),
 ) -> Result<Option<OwnedFd>, Error> {
     match child.placed {
-        Placed::InCgroup => cgroup.attach(child.pid),
-        Placed::Nowhere => cgroup.attach_everywhere(child.pid),
+        Placed::InCgroup | Placed::BesideInit => cgroup.attach(child.pid),
+        Placed::Nowhere => attach_everywhere(order, cgroup, child.pid),
     }
     .map_err(|error| not_in(&error))?;
     if order.plan.process.rlimits_by == Side::Host {

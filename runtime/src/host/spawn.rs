@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::fcntl::OFlag;
 
+use super::cgroup::Beside;
 use crate::error::Error;
 use crate::init::namespaces::name;
 use crate::sys::clone::{self, Child, Options, Side};
@@ -15,6 +16,8 @@ use crate::wire;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placed {
     InCgroup,
+    /// The cgroup holds no processes itself, and the new one went where the container's init is.
+    BesideInit,
     /// The clone of a kernel, or a seccomp filter around us, that has no clone3; or no cgroup was given.
     Nowhere,
 }
@@ -32,6 +35,8 @@ pub struct Spawned {
 pub struct Birth<'a> {
     pub flags: i32,
     pub cgroup: Option<BorrowedFd<'a>>,
+    /// Where the process goes when the cgroup holds none itself; None refuses.
+    pub beside: Option<Beside<'a>>,
     /// Entered first, in this order, with their flags; each may be a namespace or a process.
     pub before: Vec<(i32, OwnedFd)>,
 }
@@ -59,6 +64,13 @@ fn clone_with(birth: &Birth<'_>, more: i32) -> Result<(Side, Placed), Error> {
             let side = clone::clone(flags).map_err(refused)?;
             Ok((side, Placed::Nowhere))
         }
+        // Only CLONE_INTO_CGROUP gives EBUSY: domain controllers are passed on from there (clone(2)).
+        Err(source) if source.raw_os_error() == Some(libc::EBUSY) => {
+            let Some(beside) = birth.beside else { return Err(refused(source)) };
+            let dir = beside.open()?;
+            let side = clone::clone3(&Options { flags, cgroup: Some(dir.as_fd()) }).map_err(refused)?;
+            Ok((side, Placed::BesideInit))
+        }
         Err(source) => Err(refused(source)),
     }
 }
@@ -67,6 +79,7 @@ fn refused(source: io::Error) -> Error {
     let hint = match source.raw_os_error() {
         Some(libc::EPERM) => Some("without root a user namespace is needed, and has to be allowed here"),
         Some(libc::ENOSPC) => Some("see the limits in /proc/sys/user"),
+        Some(libc::EBUSY) => Some("its cgroup passes controllers on and holds no processes itself"),
         _ => None,
     };
     let error = Error::system("clone the container's process", source);
@@ -97,7 +110,11 @@ fn through_go_between(birth: &Birth<'_>, child: impl FnOnce(Placed)) -> Result<S
     let (pid, rest) = told.split_first_chunk::<4>().ok_or_else(lost)?;
     let (raw, rest) = rest.split_first_chunk::<4>().ok_or_else(lost)?;
     let pidfd = fds::inherited(RawFd::from_le_bytes(*raw)).ok_or_else(lost)?;
-    let placed = if rest == [1] { Placed::InCgroup } else { Placed::Nowhere };
+    let placed = match rest {
+        [1] => Placed::InCgroup,
+        [2] => Placed::BesideInit,
+        _ => Placed::Nowhere,
+    };
     Ok(Spawned { pid: i32::from_le_bytes(*pid), pidfd, placed })
 }
 
@@ -112,7 +129,11 @@ fn go_between(birth: &Birth<'_>, writer: &OwnedFd, child: impl FnOnce(Placed)) -
         Ok((Side::Parent(Child { pid, pidfd }), placed)) => {
             let mut text = pid.to_le_bytes().to_vec();
             text.extend(pidfd.as_raw_fd().to_le_bytes());
-            text.push(u8::from(placed == Placed::InCgroup));
+            text.push(match placed {
+                Placed::Nowhere => 0,
+                Placed::InCgroup => 1,
+                Placed::BesideInit => 2,
+            });
             // It stays open in the table that we share with the runtime, which takes it over.
             std::mem::forget(pidfd);
             (text, 0)

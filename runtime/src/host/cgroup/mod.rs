@@ -3,6 +3,7 @@
 //! Invariant: a directory is removed only when this room made it or the record names it, and a process is never put
 //! into a cgroup that was there before with processes of others in it, or frozen.
 
+mod beside;
 mod destroy;
 mod device_filter;
 pub mod file;
@@ -23,6 +24,7 @@ use crate::plan::cgroup::systemd::{Bus, Property, Scope};
 use crate::plan::cgroup::{Cgroup, Manager, Place, Version};
 use crate::state;
 
+pub use beside::{Beside, beside};
 pub use destroy::{destroy, remove_if_empty};
 pub use freeze::{freeze, is_frozen, thaw};
 pub use limit::limit;
