@@ -153,6 +153,14 @@ fn limits_on_v2() {
 }
 
 #[test]
+fn a_memory_policy() {
+    let mut config = small();
+    let policy = json!({ "mode": "MPOL_BIND", "nodes": "5, 0-1,1", "flags": ["MPOL_F_STATIC_NODES"] });
+    merge(&mut config, json!({ "linux": { "memoryPolicy": policy } }));
+    golden("memory_policy", &config, &root());
+}
+
+#[test]
 fn limits_on_v1() {
     let mut config = small();
     merge(&mut config, limits());

@@ -90,7 +90,18 @@ fn explain<T: DeserializeOwned>(text: &str, file: &str) -> Result<T, Error> {
 
 fn at(file: &str, pointer: &str, reason: &str) -> Error {
     let place = if pointer.is_empty() { "/" } else { pointer };
-    Error::new(Kind::Invalid, format!("{file}: {place}: {reason}"))
+    Error::new(Kind::Invalid, format!("{file}: {place}: {}{reason}", object(pointer)))
+}
+
+/// What runc calls it: the pointer alone does not say it in the words that are looked for.
+fn object(pointer: &str) -> &'static str {
+    match pointer.strip_prefix("/linux/memoryPolicy") {
+        // The mode is its only member that must be there.
+        Some("" | "/mode") => "invalid memory policy mode: ",
+        Some("/nodes") => "invalid memory policy nodes: ",
+        Some(rest) if rest.starts_with("/flags") => "invalid memory policy flag: ",
+        _ => "",
+    }
 }
 
 /// RFC 6901.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Global, print};
 use crate::bundle::SPEC_VERSION;
 use crate::error::Error;
-use crate::plan::{caps, mount_options, seccomp};
+use crate::plan::{caps, memory, mount_options, seccomp};
 
 /// show the enabled features
 #[derive(Parser, Debug)]
@@ -55,6 +55,7 @@ fn linux() -> Value {
         "apparmor": { "enabled": true },
         "selinux": { "enabled": true },
         "intelRdt": { "enabled": false },
+        "memoryPolicy": { "modes": memory::MODES, "flags": memory::FLAGS },
         "mountExtensions": { "idmap": { "enabled": true } },
         "netDevices": { "enabled": false },
     })

@@ -3,9 +3,9 @@
 use crate::error::Error;
 use crate::plan::process::Process;
 use crate::plan::sched::{MOST_CPUS, Scheduler};
-use crate::sys::{process, sched};
+use crate::sys::{mempolicy, process, sched};
 
-/// Policy, I/O priority and execution domain, while there is still the right to raise them.
+/// Policies, I/O priority and execution domain, while there is still the right to raise them.
 pub fn apply(planned: &Process) -> Result<(), Error> {
     if let Some(scheduler) = &planned.scheduler {
         set_policy(scheduler)?;
@@ -13,10 +13,14 @@ pub fn apply(planned: &Process) -> Result<(), Error> {
     if let Some(value) = planned.io_priority {
         sched::set_io_priority(value).map_err(|source| Error::system("set the I/O priority", source))?;
     }
-    match planned.personality {
+    if let Some(domain) = planned.personality {
+        process::set_personality(domain)
+            .map_err(|source| Error::system("set the execution domain (personality)", source))?;
+    }
+    match &planned.memory_policy {
         None => Ok(()),
-        Some(domain) => process::set_personality(domain)
-            .map_err(|source| Error::system("set the execution domain (personality)", source)),
+        Some(policy) => mempolicy::set(policy.mode, &policy.nodes)
+            .map_err(|source| Error::system("set the memory policy", source)),
     }
 }
 

@@ -7,7 +7,7 @@ use super::facts::{Facts, Setgroups};
 use super::ids;
 use super::namespaces::{self, Namespaces};
 use super::process::{self, Around, Process};
-use super::{Need, Side, missing, sched, seccomp};
+use super::{Need, Side, memory, missing, sched, seccomp};
 use crate::error::Error;
 
 /// A process that joins the namespaces of a container's init.
@@ -34,6 +34,7 @@ pub fn plan(spec: &Spec, asked: &SpecProcess, facts: &Facts, preserve_fds: u32) 
     let around = Around { preserve_fds, ..around(&of_container, ids.as_ref(), facts) };
     let mut process = process::plan(asked, &around, &mut warnings)?;
     process.personality = sched::personality(linux.personality().as_ref())?;
+    process.memory_policy = memory::plan(linux.memory_policy().as_ref())?;
     let flags = linux.namespaces().iter().flatten().fold(0, |sum, entry| sum | namespaces::flag(entry.typ()));
     let affinity = asked.exec_cpu_affinity().as_ref();
     let field = "process.execCPUAffinity";

@@ -13,6 +13,7 @@ pub mod hooks;
 pub mod ids;
 pub mod join;
 pub mod masks;
+pub mod memory;
 pub mod mount_options;
 pub mod mounts;
 pub mod namespaces;
@@ -112,6 +113,7 @@ pub fn plan(spec: &Spec, facts: &Facts, options: &Options) -> Result<Plan, Error
     let around = process::Around { preserve_fds: options.preserve_fds, ..around };
     let mut process = process::plan(spec_process, &around, &mut warnings)?;
     process.personality = sched::personality(linux.personality().as_ref())?;
+    process.memory_policy = memory::plan(linux.memory_policy().as_ref())?;
     let view = mounts::View { namespaces: &namespaces, facts, rootfs: &rootfs.path, options };
     let mounts = mounts::plan(spec, &view)?;
     Ok(Plan {
@@ -146,7 +148,6 @@ fn refuse_what_is_not_done(linux: &oci_spec::runtime::Linux) -> Result<(), Error
     let absent = [
         ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|all| !all.is_empty())),
         ("linux.intelRdt", linux.intel_rdt().is_some()),
-        ("linux.memoryPolicy", linux.memory_policy().is_some()),
     ];
     match absent.iter().find(|(_, present)| *present) {
         Some((field, _)) => {

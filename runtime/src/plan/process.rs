@@ -7,6 +7,7 @@ use oci_spec::runtime::{PosixRlimit, PosixRlimitType, Process as SpecProcess};
 
 use super::caps::{self, CapSet, Caps};
 use super::facts::{Security, Setgroups};
+use super::memory::MemoryPolicy;
 use super::sched::{self, Scheduler};
 use super::{Need, Side, text};
 use crate::error::{Error, Kind};
@@ -29,6 +30,7 @@ pub struct Process {
     pub scheduler: Option<Scheduler>,
     pub io_priority: Option<i32>,
     pub personality: Option<u64>,
+    pub memory_policy: Option<MemoryPolicy>,
     /// Descriptors from 3 up that the program gets.
     pub preserve_fds: u32,
 }
@@ -131,6 +133,7 @@ pub fn plan(spec: &SpecProcess, around: &Around, warnings: &mut Vec<String>) -> 
         scheduler: sched::scheduler(spec.scheduler().as_ref())?,
         io_priority: sched::io_priority(spec.io_priority().as_ref())?,
         personality: None,
+        memory_policy: None,
         preserve_fds: around.preserve_fds,
     })
 }

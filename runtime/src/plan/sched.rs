@@ -94,18 +94,8 @@ pub fn personality(asked: Option<&LinuxPersonality>) -> Result<Option<u64>, Erro
 /// Processor numbers out of "0-3,7".
 pub fn cpus(list: Option<&str>, field: &str) -> Result<Option<Vec<u32>>, Error> {
     let Some(list) = list.filter(|list| !list.is_empty()) else { return Ok(None) };
-    let wrong = || text::invalid(field, format!("{list:?} is no list of processors"));
-    let mut cpus = Vec::new();
-    for range in list.split(',') {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let first: u32 = first.trim().parse().map_err(|_| wrong())?;
-        let last: u32 = last.trim().parse().map_err(|_| wrong())?;
-        if first > last || last >= MOST_CPUS {
-            return Err(wrong());
-        }
-        cpus.extend(first..=last);
-    }
-    Ok(Some(cpus))
+    let cpus = text::ranges(list, MOST_CPUS);
+    cpus.map(Some).ok_or_else(|| text::invalid(field, format!("{list:?} is no list of processors")))
 }
 
 /// The kernel's own ceiling (NR_CPUS).

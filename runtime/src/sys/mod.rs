@@ -12,6 +12,7 @@ pub mod entry;
 pub mod exec;
 pub mod fds;
 pub mod keyring;
+pub mod mempolicy;
 pub mod mount;
 pub mod net;
 pub mod ns;
