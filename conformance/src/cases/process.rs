@@ -80,6 +80,12 @@ pub(crate) const CASES: &[Case] = &[
         needs: &[],
         run: signals,
     },
+    Case {
+        name: "process/memory-policy",
+        source: "runtime-spec config-linux.md#memory-policy; runc exec sets it too",
+        needs: &[],
+        run: memory_policy,
+    },
 ];
 
 fn args_env_cwd(ctx: &Ctx) -> Result<()> {
@@ -221,5 +227,23 @@ fn signals(ctx: &Ctx) -> Result<()> {
     let ignored = u64::from_str_radix(seen["status"]["SigIgn"].as_str().unwrap_or("x"), 16)?;
     ensure!(ignored & 0x7fff_ffff & !(1 << 12) == 0, "ignored: {ignored:x}");
     ensure!(seen["status"]["SigBlk"] == "0000000000000000", "blocked: {}", seen["status"]["SigBlk"]);
+    Ok(())
+}
+
+fn memory_policy(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&["write", "/ready", "", ",", "wait"])?;
+    bundle.set(
+        "/linux/memoryPolicy",
+        json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]}),
+    )?;
+    let id = ctx.detached(&bundle, "c")?;
+    for pid in ["1", "self"] {
+        let file = format!("/proc/{pid}/numa_maps");
+        let maps = ctx.rt(&["exec", &id, "/probe", "cat", &file])?.success()?.out;
+        let policy = maps.split_whitespace().nth(1).unwrap_or_default();
+        ensure!(policy == "bind=static:0", "{file}: {policy}");
+    }
+    bundle.set("/linux/memoryPolicy", json!({"mode": "MPOL_DEFAULT", "nodes": "0"}))?;
+    ctx.run(&bundle, &ctx.id("refused"))?.failure()?.says("mode requires 0 nodes but got 1")?;
     Ok(())
 }
