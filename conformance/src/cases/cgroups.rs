@@ -48,6 +48,12 @@ pub(crate) const CASES: &[Case] = &[
         run: |ctx| pids(ctx, ""),
     },
     Case {
+        name: "cgroups/hugetlb-v2",
+        source: "runtime-spec config-linux.md#huge-page-limits; systemd does not pass this controller on",
+        needs: &[Need::V2("hugetlb")],
+        run: hugetlb_v2,
+    },
+    Case {
         name: "cgroups/cpu-v1",
         source: "runtime-spec config-linux.md#cpu",
         needs: &[Need::V1("cpu")],
@@ -303,6 +309,15 @@ fn devices(ctx: &Ctx) -> Result<()> {
     // /dev/port may be missing in the kernel: what counts is that the rule lets reading through and writing not.
     ensure!(lines.get(2).is_some_and(|l| !l.ends_with("EPERM") || l.contains("full2 r")), "{seen}");
     ensure!(lines.get(3) == Some(&"open /dev/full2 w: EPERM"), "{seen}");
+    Ok(())
+}
+
+fn hugetlb_v2(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&["write", "/ready", "", ",", "wait"])?;
+    bundle.set("/linux/resources/hugepageLimits", json!([{"pageSize": "2MB", "limit": 4_194_304}]))?;
+    let id = ctx.detached(&bundle, "c")?;
+    let limit = value(ctx, &id, ("", "hugetlb.2MB.max"))?;
+    ensure!(limit == "4194304", "hugetlb.2MB.max: {limit}");
     Ok(())
 }
 

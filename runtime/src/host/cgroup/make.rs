@@ -179,14 +179,13 @@ fn enable_controllers(place: &Place) {
         return;
     }
     let dir = place.dir();
-    // Where the usual ones are there, somebody has passed all of them on.
-    if ["memory.max", "pids.max", "cpu.weight"].iter().all(|name| dir.join(name).exists()) {
+    let wanted = file::read(&place.mount, "cgroup.controllers").unwrap_or_default();
+    if wanted.is_empty() {
         return;
     }
-    let Some(parent) = dir.parent().map(Path::to_owned) else { return };
-    let wanted = file::read(&place.mount, "cgroup.controllers").unwrap_or_default();
-    let enabled = file::read(&parent, "cgroup.subtree_control").unwrap_or_default();
-    let is_on = |name: &str| enabled.split(' ').any(|on| on == name);
+    // Not the usual ones alone: systemd passes on those that it uses, and neither hugetlb nor rdma nor misc.
+    let there = file::read(&dir, "cgroup.controllers").unwrap_or_default();
+    let is_on = |name: &str| there.split(' ').any(|on| on == name);
     let missing: Vec<&str> = wanted.split(' ').filter(|name| !name.is_empty() && !is_on(name)).collect();
     if missing.is_empty() {
         return;
@@ -195,9 +194,13 @@ fn enable_controllers(place: &Place) {
     levels.extend(ancestors(place));
     let all: Vec<String> = missing.iter().map(|name| format!("+{name}")).collect();
     for level in levels {
-        if file::write(&level, "cgroup.subtree_control", &all.join(" ")).is_err() {
-            for one in &all {
-                drop(file::write(&level, "cgroup.subtree_control", one));
+        match file::write(&level, "cgroup.subtree_control", &all.join(" ")) {
+            Ok(()) => {}
+            Err(error) if is_refusal(&error) => {}
+            Err(_) => {
+                for one in &all {
+                    drop(file::write(&level, "cgroup.subtree_control", one));
+                }
             }
         }
     }
