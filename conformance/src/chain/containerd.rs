@@ -12,25 +12,54 @@ use crate::image;
 use crate::needs::Need;
 use crate::process::{self, Ended, Running};
 
-pub(crate) const CASES: &[Case] = &[Case {
-    name: "chain/ctr-run-exec-kill-delete",
-    source: "issue 2: under containerd",
-    needs: &[Need::Root, Need::Controller("cpu"), Need::Program("containerd"), Need::Program("ctr")],
-    run: life,
-}];
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "chain/ctr-run-exec-kill-delete",
+        source: "issue 2: under containerd",
+        needs: &[Need::Root, Need::Controller("cpu"), Need::Program("containerd"), Need::Program("ctr")],
+        run: life,
+    },
+    Case {
+        name: "chain/ctr-rootless",
+        source: "issue 2: under containerd, without root; containerd/docs/rootless.md",
+        needs: &[
+            Need::OrdinaryUser,
+            Need::UserNamespaces,
+            Need::SubordinateIds,
+            Need::Program("nsenter"),
+            Need::Program("containerd"),
+            Need::Program("ctr"),
+        ],
+        run: life_without_root,
+    },
+];
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) const IMAGE: &str = "docker.io/library/probe:latest";
 
+/// As whom containerd and everything below it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Privilege {
+    Root,
+    /// As root of a user namespace with the user's subordinate ids, in a mount namespace with a /run of its own: ctr, shims and
+    /// the runtime keep what they need there, and on the host it is root's.
+    Rootless,
+}
+
 /// A containerd that runs until it is dropped.
 pub(super) struct Containerd {
     running: Running,
+    privilege: Privilege,
     address: PathBuf,
     path: String,
 }
 
 impl Containerd {
     pub(super) fn start(ctx: &Ctx) -> Result<Self> {
+        Self::start_as(Privilege::Root, ctx)
+    }
+
+    fn start_as(privilege: Privilege, ctx: &Ctx) -> Result<Self> {
         let dir = ctx.path("containerd");
         std::fs::create_dir(&dir)?;
         let address = dir.join("sock");
@@ -40,17 +69,17 @@ impl Containerd {
             address.display()
         );
         std::fs::write(dir.join("config.toml"), config)?;
-        Self::launch(ctx)
+        Self::launch(privilege, ctx)
     }
 
     /// Kills it without a word, and starts it again over what it left.
     pub(super) fn restart_after_a_kill(self, ctx: &Ctx) -> Result<Self> {
         self.running.signal(nix::sys::signal::Signal::SIGKILL)?;
         self.running.end(PATIENCE)?;
-        Self::launch(ctx)
+        Self::launch(self.privilege, ctx)
     }
 
-    fn launch(ctx: &Ctx) -> Result<Self> {
+    fn launch(privilege: Privilege, ctx: &Ctx) -> Result<Self> {
         let dir = ctx.path("containerd");
         let address = dir.join("sock");
         // containerd finds shims on its PATH, and our shim finds the runtime beside itself.
@@ -58,39 +87,59 @@ impl Containerd {
             "{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             ctx.binaries.display()
         );
-        let program = process::find("containerd").context("find containerd")?;
-        let mut command = Command::new(program);
+        let mut command = privilege.daemon()?;
         command.arg("--config").arg(dir.join("config.toml")).env("PATH", &path).current_dir(&dir);
-        let mut running = process::start(&mut command, Stdio::null())?;
-        let this = |running| Self { running, address: address.clone(), path: path.clone() };
+        let running = process::start(&mut command, Stdio::null())?;
+        let mut this = Self { running, privilege, address, path };
         process::until("containerd answers", PATIENCE, || {
-            if let Some(code) = running.ends_within(Duration::ZERO)? {
-                bail!("containerd ended with {code}: {}", running.errors_so_far()?);
+            if let Some(code) = this.running.ends_within(Duration::ZERO)? {
+                bail!("containerd ended with {code}: {}", this.running.errors_so_far()?);
             }
-            Ok(ctr_at(&address, &path, &["version"])?.code == 0)
+            Ok(this.ctr(&["version"])?.code == 0)
         })?;
-        Ok(this(running))
+        Ok(this)
     }
 
     pub(super) fn ctr(&self, words: &[&str]) -> Result<Ended> {
-        ctr_at(&self.address, &self.path, words)
+        process::run(&mut self.command(words)?, PATIENCE)
     }
 
     /// The same as a command that is not started yet.
     pub(super) fn command(&self, words: &[&str]) -> Result<Command> {
-        ctr_command(&self.address, &self.path, words)
+        let mut command = self.beside("ctr")?;
+        command.arg("--address").arg(&self.address).args(words).env("PATH", &self.path);
+        Ok(command)
+    }
+
+    /// `program`, where containerd runs.
+    fn beside(&self, program: &str) -> Result<Command> {
+        let program = process::find(program).with_context(|| format!("find {program}"))?;
+        if self.privilege == Privilege::Root {
+            return Ok(Command::new(program));
+        }
+        let mut command = Command::new(process::find("nsenter").context("find nsenter (util-linux)")?);
+        command
+            .arg(format!("--target={}", self.running.pid()))
+            .args(["--user", "--mount", "--"])
+            .arg(program)
+            // overlayfs is for root alone on kernels before 5.11.
+            .env("CONTAINERD_SNAPSHOTTER", "native");
+        Ok(command)
     }
 }
 
-fn ctr_at(address: &Path, path: &str, words: &[&str]) -> Result<Ended> {
-    process::run(&mut ctr_command(address, path, words)?, PATIENCE)
-}
-
-fn ctr_command(address: &Path, path: &str, words: &[&str]) -> Result<Command> {
-    let program = process::find("ctr").context("find ctr")?;
-    let mut command = Command::new(program);
-    command.arg("--address").arg(address).args(words).env("PATH", path);
-    Ok(command)
+impl Privilege {
+    /// containerd without its arguments; the process that is started becomes it.
+    fn daemon(self) -> Result<Command> {
+        let program = process::find("containerd").context("find containerd")?;
+        if self == Self::Root {
+            return Ok(Command::new(program));
+        }
+        let mut command = Command::new(process::find("unshare").context("find unshare (util-linux)")?);
+        command.args(["--user", "--map-root-user", "--map-auto", "--mount", "sh", "-euc"]);
+        command.args(["mount -t tmpfs -o mode=755 tmpfs /run; exec \"$@\"", "sh"]).arg(program);
+        Ok(command)
+    }
 }
 
 /// `ctr task delete` ends with 0 itself, and says the task's code where that is another.
@@ -114,6 +163,17 @@ fn life(ctx: &Ctx) -> Result<()> {
     let archive = archive(ctx)?;
     let containerd = Containerd::start(ctx)?;
     let verdict = under(ctx, &containerd, &archive);
+    end(ctx, containerd, verdict)
+}
+
+fn life_without_root(ctx: &Ctx) -> Result<()> {
+    let archive = archive(ctx)?;
+    let containerd = Containerd::start_as(Privilege::Rootless, ctx)?;
+    let verdict = under(ctx, &containerd, &archive).and_then(|()| nothing_is_left(ctx, &containerd));
+    end(ctx, containerd, verdict)
+}
+
+fn end(ctx: &Ctx, containerd: Containerd, verdict: Result<()>) -> Result<()> {
     if verdict.is_err() {
         // containerd is told to end before its directory goes, so that its mounts go with it.
         let _killed = containerd.ctr(&["task", "kill", "--all", "--signal", "KILL", &ctx.id("c")]);
@@ -126,7 +186,12 @@ fn under(ctx: &Ctx, containerd: &Containerd, archive: &Path) -> Result<()> {
     containerd.ctr(&["image", "import", &archive.to_string_lossy()])?.success()?;
     let run = |flags: &[&str], words: &[&str]| {
         let fixed: &[&str] = &["run", "--runtime", "io.containerd.coracle.v2"];
-        containerd.ctr(&[fixed, flags, &[IMAGE], words].concat())
+        // Unasked, ctr sets a weight and names a cgroup, which need a cgroup that the user may write to.
+        let own: &[&str] = match containerd.privilege {
+            Privilege::Root => &[],
+            Privilege::Rootless => &["--cgroup", "", "--cpu-shares", "0"],
+        };
+        containerd.ctr(&[fixed, own, flags, &[IMAGE], words].concat())
     };
     let (one, two) = (ctx.id("one"), ctx.id("c"));
     run(&["--rm"], &[&one])?.success()?.out("from the image\n")?;
@@ -146,6 +211,27 @@ fn under(ctx: &Ctx, containerd: &Containerd, archive: &Path) -> Result<()> {
     tells(containerd.ctr(&["task", "delete", &two])?, 137)?;
     containerd.ctr(&["container", "delete", &two])?.success()?;
     ensure!(containerd.ctr(&["task", "ls"])?.success()?.out.lines().count() == 1, "a task is left");
+    Ok(())
+}
+
+/// Looks for what is left of the case's containers where the worker, which is not in the namespaces, cannot.
+fn nothing_is_left(ctx: &Ctx, containerd: &Containerd) -> Result<()> {
+    let bundles = ctx.path("containerd/state/io.containerd.runtime.v2.task/default");
+    // containerd forgets the task first; then the bundle goes, and the shim with its socket.
+    process::until("the bundle is gone", PATIENCE, || Ok(std::fs::read_dir(&bundles)?.next().is_none()))?;
+    let named = format!("*{}*", ctx.tag);
+    let mut left = String::new();
+    process::until("/run is empty of the containers", PATIENCE, || {
+        let mut find = containerd.beside("find")?;
+        find.args(["/run", "-name", &named, "-o", "-path", "/run/containerd/s/*"]);
+        left = process::run(&mut find, PATIENCE)?.success()?.out;
+        Ok(left.is_empty())
+    })
+    .with_context(|| format!("left: {left:?}"))?;
+    let mounts = process::run(containerd.beside("cat")?.arg("/proc/self/mounts"), PATIENCE)?.success()?.out;
+    ensure!(!mounts.contains(&ctx.tag), "a mount is left: {mounts}");
+    let snapshots = containerd.ctr(&["snapshot", "ls"])?.success()?.out;
+    ensure!(!snapshots.contains(&ctx.tag), "a snapshot is left: {snapshots}");
     Ok(())
 }
 
