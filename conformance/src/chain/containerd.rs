@@ -123,7 +123,8 @@ impl Containerd {
             .args(["--user", "--mount", "--"])
             .arg(program)
             // overlayfs is for root alone on kernels before 5.11.
-            .env("CONTAINERD_SNAPSHOTTER", "native");
+            .env("CONTAINERD_SNAPSHOTTER", "native")
+            .env_remove("XDG_RUNTIME_DIR");
         Ok(command)
     }
 }
@@ -138,6 +139,8 @@ impl Privilege {
         let mut command = Command::new(process::find("unshare").context("find unshare (util-linux)")?);
         command.args(["--user", "--map-root-user", "--map-auto", "--mount", "sh", "-euc"]);
         command.args(["mount -t tmpfs -o mode=755 tmpfs /run; exec \"$@\"", "sh"]).arg(program);
+        // Under /run on most hosts, so it is not there any more.
+        command.env_remove("XDG_RUNTIME_DIR");
         Ok(command)
     }
 }
