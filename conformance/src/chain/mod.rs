@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod containerd;
+mod demo;
 mod engine;
 mod flask;
 mod handmade;
@@ -19,6 +20,7 @@ use crate::case::Case;
 pub(crate) const ALL: &[&[Case]] = &[
     handmade::CASES,
     hello::CASES,
+    demo::CASES,
     flask::CASES,
     bad_input::CASES,
     interrupted::CASES,
