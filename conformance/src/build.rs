@@ -4,19 +4,17 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::process;
-
-/// Package and binary.
+/// The folder of a binary's sources, and the binary.
 pub(crate) const BINARIES: [(&str, &str); 5] = [
-    ("runtime", "runtime"),
-    ("builder", "builder"),
-    ("shim", "containerd-shim-coracle-v2"),
-    ("conformance", "conformance"),
-    ("conformance", "probe"),
+    ("runtime/src", "runtime"),
+    ("builder/src", "builder"),
+    ("shim/src", "containerd-shim-coracle-v2"),
+    ("conformance/src", "conformance"),
+    ("conformance/src/bin/probe", "probe"),
 ];
 
 /// The directory of this program: the other finished binaries are beside it, in cargo's target directory and in a stage alike.
@@ -48,39 +46,30 @@ pub(crate) fn build() -> Result<PathBuf> {
     let status =
         cargo("build")?.args(["--quiet", "--workspace", "--bins"]).status().context("start cargo")?;
     ensure!(status.success(), "build the workspace: cargo ended with {status}");
-    fresh(&beside()?)?;
     beside()
 }
 
-/// An error where a binary is absent, or older than a source of its package.
+/// An error where a finished binary is absent, or older than one of its sources.
 pub(crate) fn fresh(binaries: &Path) -> Result<()> {
-    for (package, name) in BINARIES {
+    for (folder, name) in BINARIES {
         let path = binaries.join(name);
         let meta = std::fs::metadata(&path).with_context(|| format!("find {}", path.display()))?;
         let Some(top) = sources() else { continue };
-        let newest = newest(&top.join(package).join("src"))?;
-        if newest > meta.modified()? && !cargo_agrees(binaries, package)? {
-            bail!("{} is older than the sources of {package}; build it again", path.display());
+        if newest(&top.join(folder))? > meta.modified()? {
+            bail!("{} is older than its sources in {folder}; build it again", path.display());
         }
     }
     Ok(())
 }
 
-/// cargo keeps a binary's time when a newer source gives the same program; only it can tell, and only for its own directory.
-fn cargo_agrees(binaries: &Path, package: &str) -> Result<bool> {
-    if binaries != beside()? || binaries.join("assets").is_dir() {
-        return Ok(false);
-    }
-    let mut command = cargo("build")?;
-    command.args(["--package", package, "--bins", "--message-format", "json"]);
-    let ended = process::run(&mut command, Duration::from_secs(600))?;
-    Ok(ended.code == 0 && !ended.out.contains("\"fresh\":false"))
-}
-
+/// The newest file below; a folder `bin` belongs to other binaries.
 fn newest(dir: &Path) -> Result<SystemTime> {
     let mut newest = SystemTime::UNIX_EPOCH;
     for entry in std::fs::read_dir(dir).with_context(|| format!("list {}", dir.display()))? {
         let entry = entry?;
+        if entry.file_name() == "bin" {
+            continue;
+        }
         let meta = entry.metadata()?;
         let time = if meta.is_dir() { self::newest(&entry.path())? } else { meta.modified()? };
         newest = newest.max(time);

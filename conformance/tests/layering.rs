@@ -14,7 +14,7 @@ const TABLE: [(&str, &[&str]); 24] = [
     ("case", &["bundle", "needs", "process", "subject"]),
     ("image", &["bundle", "process"]),
     ("assets", &["case", "image", "process"]),
-    ("build", &["process"]),
+    ("build", &[]),
     ("cases", &["bundle", "case", "image", "needs", "process", "sys", "worker"]),
     ("chain", &["assets", "build", "bundle", "case", "image", "needs", "process", "worker"]),
     ("worker", &["case", "needs", "process", "subject"]),
