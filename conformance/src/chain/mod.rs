@@ -13,6 +13,7 @@ mod index;
 mod interrupted;
 mod place;
 mod registry;
+mod secrets;
 
 use crate::case::Case;
 
@@ -24,6 +25,7 @@ pub(crate) const ALL: &[&[Case]] = &[
     flask::CASES,
     bad_input::CASES,
     interrupted::CASES,
+    secrets::CASES,
     containerd::CASES,
     engine::CASES,
 ];
