@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::place::Place;
 use crate::assets;
-use crate::case::{Ctx, not_run};
+use crate::case::Ctx;
 use crate::process::{self, Running};
 
 /// A registry that runs until it is dropped.
@@ -53,23 +53,9 @@ impl Registry {
     pub(crate) fn publish(&self, ctx: &Ctx, archive: &Path, name: &str) -> Result<()> {
         let place = Place::new(ctx, &format!("publisher-{}", name.replace(['/', ':'], "-")), &self.url())?;
         let target = format!("127.0.0.1:{}/{name}", self.port);
-        if place.run(&["load", "--help"])?.code != 0 {
-            return copy(archive, &target);
-        }
         place.run(&["load", "-i", &archive.to_string_lossy()])?.success()?;
         place.run(&["tag", &format!("docker.io/{name}"), &target])?.success()?;
         place.run(&["push", &target])?.success()?;
         Ok(())
     }
-}
-
-/// A builder that cannot load archives yet: skopeo puts the image into the registry in its place.
-fn copy(archive: &Path, target: &str) -> Result<()> {
-    let program =
-        process::find("skopeo").ok_or_else(|| not_run("neither builder load nor skopeo is there"))?;
-    let mut command = Command::new(program);
-    command.args(["copy", "--quiet", "--dest-tls-verify=false"]);
-    command.arg(format!("oci-archive:{}", archive.display())).arg(format!("docker://{target}"));
-    process::run(&mut command, Duration::from_secs(100))?.success()?;
-    Ok(())
 }
