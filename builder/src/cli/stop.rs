@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::Global;
 use super::run::{self, Life};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::store::Store;
 use crate::sys::userns;
 
@@ -60,8 +60,7 @@ fn stop_one(store: &Store, name: &str) -> Result<(), Error> {
     if life == Life::Ended {
         return Ok(());
     }
-    let pid =
-        i32::try_from(record.supervisor).map_err(|_| doing(io::Error::from_raw_os_error(libc::ESRCH)))?;
+    let pid = supervisor(name, record.supervisor)?;
     let supervisor = match userns::pidfd_open(pid) {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
         other => other.map_err(doing)?,
@@ -74,6 +73,17 @@ fn stop_one(store: &Store, name: &str) -> Result<(), Error> {
         }
     }
     run::wait_for(store, name)
+}
+
+/// The process to signal. A record that was written wrongly must not end the machine, nor a whole process group.
+fn supervisor(name: &str, recorded: u32) -> Result<i32, Error> {
+    match i32::try_from(recorded) {
+        Ok(pid @ 2..) => Ok(pid),
+        _ => Err(Error::new(
+            Kind::Invalid,
+            format!("stop {name}: its record names process {recorded}, which no builder is"),
+        )),
+    }
 }
 
 pub(crate) fn remove(args: &RmArgs, global: &Global) -> Result<ExitCode, Error> {
