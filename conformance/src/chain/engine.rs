@@ -12,7 +12,7 @@ use crate::case::{Case, Ctx};
 use crate::needs::Need;
 use crate::process::{self, Ended, Running};
 
-const NEEDS: &[Need] =
+pub(super) const NEEDS: &[Need] =
     &[Need::Root, Need::Controller("cpu"), Need::Program("containerd"), Need::Program("ctr")];
 
 pub(crate) const CASES: &[Case] = &[
@@ -23,7 +23,6 @@ pub(crate) const CASES: &[Case] = &[
         needs: NEEDS,
         run: events,
     },
-    Case { name: "chain/ctr-execs-at-once", source: "issue 6: subreaper", needs: NEEDS, run: execs_at_once },
     Case { name: "chain/ctr-pod-has-one-shim", source: "runc v2 shim: grouping", needs: NEEDS, run: pod },
     Case { name: "chain/ctr-log-file", source: "containerd/cio: LogURI", needs: NEEDS, run: log_file },
     Case {
@@ -40,43 +39,40 @@ pub(crate) const CASES: &[Case] = &[
     },
 ];
 
-/// Exec processes of the test of many.
-const EXECS: usize = 60;
-
 /// One container's engine, for the time of a case.
-struct Engine<'a> {
-    ctx: &'a Ctx,
-    containerd: Containerd,
-    id: String,
+pub(super) struct Engine<'a> {
+    pub(super) ctx: &'a Ctx,
+    pub(super) containerd: Containerd,
+    pub(super) id: String,
 }
 
 impl Engine<'_> {
-    fn run(&self, flags: &[&str], words: &[&str]) -> Result<Ended> {
+    pub(super) fn run(&self, flags: &[&str], words: &[&str]) -> Result<Ended> {
         let fixed: &[&str] = &["run", "--runtime", "io.containerd.coracle.v2"];
         self.containerd.ctr(&[fixed, flags, &[IMAGE], words].concat())
     }
 
-    fn exec(&self, exec_id: &str, words: &[&str]) -> Result<Ended> {
+    pub(super) fn exec(&self, exec_id: &str, words: &[&str]) -> Result<Ended> {
         self.containerd.ctr(&[&["task", "exec", "--exec-id", exec_id, &self.id], words].concat())
     }
 
-    fn task(&self, words: &[&str]) -> Result<Ended> {
+    pub(super) fn task(&self, words: &[&str]) -> Result<Ended> {
         self.containerd.ctr(&[&["task"], words].concat())
     }
 
-    fn status(&self) -> Result<String> {
+    pub(super) fn status(&self) -> Result<String> {
         let listed = self.task(&["ls"])?.success()?.out;
         let line = listed.lines().find(|line| line.starts_with(&self.id)).unwrap_or_default();
         Ok(line.split_whitespace().nth(2).unwrap_or("NONE").to_owned())
     }
 
-    fn until(&self, status: &str) -> Result<()> {
+    pub(super) fn until(&self, status: &str) -> Result<()> {
         process::until(&format!("the task is {status}"), PATIENCE, || Ok(self.status()? == status))
     }
 }
 
 /// Runs `claim` under a containerd of its own and takes everything down, whatever came of it.
-fn under(ctx: &Ctx, claim: fn(Engine) -> Result<Containerd>) -> Result<()> {
+pub(super) fn under(ctx: &Ctx, claim: fn(Engine) -> Result<Containerd>) -> Result<()> {
     let archive = archive(ctx)?;
     let containerd = Containerd::start(ctx)?;
     containerd.ctr(&["image", "import", &archive.to_string_lossy()])?.success()?;
@@ -85,7 +81,7 @@ fn under(ctx: &Ctx, claim: fn(Engine) -> Result<Containerd>) -> Result<()> {
 }
 
 /// Ends the container `id` and deletes it; its task's code is the task's own.
-fn put_away(engine: &Engine, code: i32) -> Result<()> {
+pub(super) fn put_away(engine: &Engine, code: i32) -> Result<()> {
     engine.until("STOPPED")?;
     tells(engine.task(&["delete", &engine.id])?, code)?;
     engine.containerd.ctr(&["container", "delete", &engine.id])?.success()?;
@@ -158,25 +154,15 @@ fn events(ctx: &Ctx) -> Result<()> {
     })
 }
 
-fn execs_at_once(ctx: &Ctx) -> Result<()> {
-    under(ctx, |engine| {
-        engine.run(&["--detach"], &[&engine.id, "/probe", "stop"])?.success()?;
-        let mut running = Vec::new();
-        for number in 0..EXECS {
-            let (name, code) = (format!("e{number}"), number.to_string());
-            let words = ["task", "exec", "--exec-id", &name, &engine.id, "/probe", "exit", &code];
-            running.push(process::start(&mut engine.containerd.command(&words)?, Stdio::null())?);
-        }
-        for (number, exec) in (0..).zip(running) {
-            exec.end(PATIENCE)?.code(number)?;
-        }
-        engine.task(&["kill", "--signal", "KILL", &engine.id])?.success()?;
-        put_away(&engine, 137)?;
-        Ok(engine.containerd)
-    })
+/// The shim of the only container.
+pub(super) fn shim_of(engine: &Engine) -> Result<u32> {
+    let found = crate::worker::described_descendants();
+    let line = found.iter().find(|line| line.contains("containerd-shim-coracle"));
+    let line = line.with_context(|| format!("find the shim of {}", engine.id))?;
+    Ok(line.split(' ').nth(1).context("find its process id")?.parse()?)
 }
 
-fn shims() -> usize {
+pub(super) fn shims() -> usize {
     crate::worker::described_descendants()
         .iter()
         .filter(|line| line.contains("containerd-shim-coracle"))
@@ -230,11 +216,7 @@ fn containerd_killed(ctx: &Ctx) -> Result<()> {
 fn shim_killed(ctx: &Ctx) -> Result<()> {
     under(ctx, |engine| {
         engine.run(&["--detach"], &[&engine.id, "/probe", "stop"])?.success()?;
-        let found = crate::worker::described_descendants();
-        let line =
-            found.iter().find(|line| line.contains("containerd-shim-coracle")).context("find the shim")?;
-        let pid: i32 = line.split(' ').nth(1).context("find its process id")?.parse()?;
-        kill(Pid::from_raw(pid), Signal::SIGKILL)?;
+        kill(Pid::from_raw(shim_of(&engine)?.cast_signed()), Signal::SIGKILL)?;
         engine.until("NONE")?;
         process::until("the container's process has ended", Duration::from_secs(10), || {
             Ok(!crate::worker::described_descendants().iter().any(|line| line.contains("(/probe stop)")))

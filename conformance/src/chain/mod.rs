@@ -11,6 +11,7 @@ mod handmade;
 mod hello;
 mod index;
 mod interrupted;
+mod many;
 mod place;
 mod registry;
 mod secrets;
@@ -28,4 +29,5 @@ pub(crate) const ALL: &[&[Case]] = &[
     secrets::CASES,
     containerd::CASES,
     engine::CASES,
+    many::CASES,
 ];
