@@ -16,7 +16,7 @@ const TABLE: [(&str, &[&str]); 24] = [
     ("assets", &["case", "image", "process"]),
     ("build", &[]),
     ("cases", &["bundle", "case", "image", "needs", "process", "sys", "worker"]),
-    ("chain", &["assets", "build", "bundle", "case", "image", "needs", "process", "worker"]),
+    ("chain", &["assets", "build", "bundle", "case", "image", "needs", "process", "sys", "worker"]),
     ("worker", &["case", "needs", "process", "subject"]),
     ("suite", &["case", "process", "subject", "worker"]),
     ("report", &["case", "suite"]),

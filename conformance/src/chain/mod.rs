@@ -11,10 +11,13 @@ mod handmade;
 mod hello;
 mod index;
 mod interrupted;
+mod limits;
 mod many;
 mod place;
 mod registry;
 mod secrets;
+mod streams;
+mod sudden;
 
 use crate::case::Case;
 
@@ -30,4 +33,7 @@ pub(crate) const ALL: &[&[Case]] = &[
     containerd::CASES,
     engine::CASES,
     many::CASES,
+    limits::CASES,
+    streams::CASES,
+    sudden::CASES,
 ];

@@ -43,3 +43,10 @@ pub(crate) fn receive_descriptor(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> 
     }
     Err(io::Error::other("the message carries no single descriptor"))
 }
+
+/// Gives a terminal another size.
+pub(crate) fn resize(terminal: BorrowedFd<'_>, size: &libc::winsize) -> io::Result<()> {
+    // SAFETY: the descriptor is borrowed for the call and the kernel reads exactly one winsize.
+    let answer = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, std::ptr::from_ref(size)) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

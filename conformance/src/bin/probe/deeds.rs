@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -16,7 +17,7 @@ use crate::{net, show, sys};
 
 /// What `probe` without arguments prints.
 pub(crate) const LIST: &str = "\
-deeds: show | env | args | stdin | print TEXT | err TEXT | exit N | wait | stop | flood BYTES | hunt MILLISECONDS DEVICE INODE
+deeds: show | env | args | stdin | print TEXT | err TEXT | exit N | wait | stop | flood BYTES | count N | eat MIB | size ROWS COLUMNS | hunt MILLISECONDS DEVICE INODE
        read F | cat F | write F TEXT | append F TEXT | copy A B | touch F | mkdir D | rmdir D | unlink F | list D | stat F | link T F
        readlink F | chmod MODE F | chown UID GID F | mknod F c|b MAJOR MINOR | open F r|w
        mount SRC DST TYPE FLAGS | umount D | unshare WHAT | sethostname NAME | setuid N | setgid N | kill PID SIGNAL
@@ -47,6 +48,8 @@ pub(crate) fn carry_out(words: &[String]) -> Outcome {
             hunt(number(milliseconds)?, (number(device)?, number(inode)?))
         }
         ["flood", bytes] => flood(number(bytes)?),
+        ["count", lines] => count(number(lines)?),
+        ["size", rows, columns] => resized((number(rows)?, number(columns)?)),
         ["cat", path] => match std::fs::read(path) {
             Ok(bytes) => said(io::stdout().write_all(&bytes)),
             Err(error) => report(&words, Err(error)),
@@ -124,6 +127,7 @@ fn kernel(words: &[&str]) -> Option<io::Result<()>> {
         ["socket", family] => socket(family),
         ["spawn", count] => count.parse().map_err(io::Error::other).and_then(spawn),
         ["orphan", code] => orphan(code),
+        ["eat", mebibytes] => mebibytes.parse().map_err(io::Error::other).map(eat),
         _ => return None,
     })
 }
@@ -182,6 +186,34 @@ fn flood(bytes: usize) -> Outcome {
         out.write_all(&line).and_then(|()| out.write_all(b"\n")).map_err(|e| e.to_string())?;
     }
     Ok(None)
+}
+
+/// Numbered lines of eight bytes: what is lost, doubled or out of order shows.
+fn count(lines: u32) -> Outcome {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    (0..lines)
+        .try_for_each(|line| writeln!(out, "{line:07}"))
+        .and_then(|()| out.flush())
+        .map_err(|e| e.to_string())?;
+    Ok(None)
+}
+
+/// Touches that much memory, page by page.
+fn eat(mebibytes: usize) {
+    let mut held = Vec::new();
+    for _ in 0..mebibytes {
+        held.push(std::hint::black_box(vec![1_u8; 1 << 20]));
+    }
+}
+
+/// Waits until the terminal has this size.
+fn resized(wanted: (u16, u16)) -> Outcome {
+    let set = SigSet::from(Signal::SIGWINCH);
+    set.thread_block().map_err(|e| e.to_string())?; // first: a change after the look below is then not missed
+    while sys::window(io::stdin().as_fd()).map_err(|e| e.to_string())? != wanted {
+        set.wait().map_err(|e| e.to_string())?;
+    }
+    print(&format!("size {} {}: ok", wanted.0, wanted.1))
 }
 
 fn names(path: &str) -> io::Result<Vec<String>> {
