@@ -39,11 +39,21 @@ pub(super) const IMAGE: &str = "docker.io/library/probe:latest";
 
 /// As whom containerd and everything below it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Privilege {
+pub(super) enum Privilege {
     Root,
     /// As root of a user namespace with the user's subordinate ids, in a mount namespace with a /run of its own: ctr, shims and
     /// the runtime keep what they need there, and on the host it is root's.
     Rootless,
+}
+
+/// What a killed containerd leaves: its directory.
+pub(super) struct Killed(Privilege);
+
+impl Killed {
+    /// Starts it again.
+    pub(super) fn launch(self, ctx: &Ctx) -> Result<Containerd> {
+        Containerd::launch(self.0, ctx)
+    }
 }
 
 /// A containerd that runs until it is dropped.
@@ -74,9 +84,14 @@ impl Containerd {
 
     /// Kills it without a word, and starts it again over what it left.
     pub(super) fn restart_after_a_kill(self, ctx: &Ctx) -> Result<Self> {
+        self.kill()?.launch(ctx)
+    }
+
+    /// Kills it without a word.
+    pub(super) fn kill(self) -> Result<Killed> {
         self.running.signal(nix::sys::signal::Signal::SIGKILL)?;
         self.running.end(PATIENCE)?;
-        Self::launch(self.privilege, ctx)
+        Ok(Killed(self.privilege))
     }
 
     fn launch(privilege: Privilege, ctx: &Ctx) -> Result<Self> {
