@@ -22,7 +22,9 @@ pub(crate) fn stage(dir: &Path) -> Result<()> {
     if kept.is_dir() {
         tree(&kept, &dir.join("assets"))?;
     }
-    let examples = build::sources().context("find the sources")?.join("builder/examples");
+    let sources = build::sources().context("find the sources")?;
+    copy(&sources.join("shim/README.md"), &dir.join("shim-README.md"))?;
+    let examples = sources.join("builder/examples");
     std::fs::create_dir_all(dir.join("examples"))?;
     tree(&examples, &dir.join("examples"))
 }

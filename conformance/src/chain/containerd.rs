@@ -70,16 +70,30 @@ impl Containerd {
     }
 
     fn start_as(privilege: Privilege, ctx: &Ctx) -> Result<Self> {
+        let plain = "disabled_plugins = [\"io.containerd.grpc.v1.cri\"]";
+        Self::configure(privilege, ctx, &format!("version = 2\n{plain}\n{}", Self::places(ctx)))
+    }
+
+    /// One with this configuration, which begins with `places`.
+    pub(super) fn start_configured(ctx: &Ctx, config: &str) -> Result<Self> {
+        Self::configure(Privilege::Root, ctx, config)
+    }
+
+    /// The lines of a configuration that keep it in the case's directory.
+    pub(super) fn places(ctx: &Ctx) -> String {
+        let dir = ctx.path("containerd").display().to_string();
+        format!("root = \"{dir}/root\"\nstate = \"{dir}/state\"\n[grpc]\naddress = \"{dir}/sock\"\n")
+    }
+
+    fn configure(privilege: Privilege, ctx: &Ctx, config: &str) -> Result<Self> {
         let dir = ctx.path("containerd");
         std::fs::create_dir(&dir)?;
-        let address = dir.join("sock");
-        let config = format!(
-            "version = 2\nroot = \"{0}/root\"\nstate = \"{0}/state\"\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\n  address = \"{1}\"\n",
-            dir.display(),
-            address.display()
-        );
         std::fs::write(dir.join("config.toml"), config)?;
         Self::launch(privilege, ctx)
+    }
+
+    pub(super) fn address(&self) -> String {
+        self.address.display().to_string()
     }
 
     /// Kills it without a word, and starts it again over what it left.

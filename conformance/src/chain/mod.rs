@@ -3,7 +3,9 @@
 //! Invariant: nothing is mocked, and nothing is used of a package but its command line and its files.
 
 mod bad_input;
+mod blocks;
 mod containerd;
+mod cri;
 mod demo;
 mod engine;
 mod flask;
@@ -36,4 +38,5 @@ pub(crate) const ALL: &[&[Case]] = &[
     limits::CASES,
     streams::CASES,
     sudden::CASES,
+    cri::CASES,
 ];
