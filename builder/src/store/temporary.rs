@@ -37,6 +37,10 @@ impl Store {
             let file = match make(&path) {
                 // Another pid namespace, or a predecessor of the same pid, may have the name.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                // A sweeper took the directory away before it could be opened and locked.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && self.path("tmp").is_dir() => {
+                    continue;
+                }
                 made => made.map_err(|error| Error::system(doing(), error))?,
             };
             // A sweeper may have found it in the moment before it is locked: then it is gone, and another is made.
