@@ -13,7 +13,17 @@ use crate::sys::root;
 #[derive(Debug)]
 pub struct View {
     root: Option<OwnedFd>,
+    kind: Kind,
     place: Option<PathBuf>,
+}
+
+/// What its root is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A mount of its own, which can be given a place.
+    Mount,
+    /// A directory of a layer, of which a mount has to be made first.
+    Directory,
 }
 
 impl View {
@@ -22,13 +32,13 @@ impl View {
     /// # Errors
     /// The kernel's.
     pub fn read_only<L: AsFd>(stack: &[L]) -> Result<Self, Error> {
-        let root = match stack {
-            [] => None,
+        let (root, kind) = match stack {
+            [] => (None, Kind::Directory),
             // The kernel refuses an overlay of one directory, which needs none.
-            [only] => Some(only.as_fd().try_clone_to_owned().map_err(failed)?),
-            several => Some(mount(several.iter().map(AsFd::as_fd).collect(), None)?),
+            [only] => (Some(only.as_fd().try_clone_to_owned().map_err(failed)?), Kind::Directory),
+            several => (Some(mount(several.iter().map(AsFd::as_fd).collect(), None)?), Kind::Mount),
         };
-        Ok(Self { root, place: None })
+        Ok(Self { root, kind, place: None })
     }
 
     pub(super) fn writable(
@@ -41,7 +51,8 @@ impl View {
         if lower.is_empty() {
             lower.push(empty.as_fd());
         }
-        Ok(Self { root: Some(mount(lower, Some((files.as_fd(), work.as_fd())))?), place: None })
+        let root = mount(lower, Some((files.as_fd(), work.as_fd())))?;
+        Ok(Self { root: Some(root), kind: Kind::Mount, place: None })
     }
 
     /// Its root directory; `None` for a file system of no layers.
@@ -57,7 +68,10 @@ impl View {
     pub fn attach(&mut self, place: &Path) -> Result<(), Error> {
         let doing = |error| Error::system(format!("mount a file system on {}", place.display()), error);
         fs::create_dir_all(place).map_err(doing)?;
-        if let Some(root) = &self.root {
+        if let Some(root) = &mut self.root {
+            if self.kind == Kind::Directory {
+                *root = overlay::clone_tree(&*root).map_err(doing)?;
+            }
             overlay::attach(root, root::open_dir(place).map_err(doing)?).map_err(doing)?;
             self.place = Some(place.to_owned());
         }
