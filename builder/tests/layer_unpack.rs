@@ -11,14 +11,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use builder::layer::{Compression, Unpack, Whiteouts};
+use builder::layer::{Compression, Ownership, Unpack, Whiteouts};
 use builder::store::Digest;
 use builder::sys::overlay::Attributes;
-use builder::sys::userns::Owners;
 use place::{Place, Tar};
 
-const APPLIED: Unpack = Unpack { owners: Owners::Squashed, whiteouts: Whiteouts::Applied };
-const OVERLAY: Unpack = Unpack { owners: Owners::Squashed, whiteouts: Whiteouts::Overlay(Attributes::User) };
+const APPLIED: Unpack = Unpack { owners: Ownership::Own, whiteouts: Whiteouts::Applied };
+const OVERLAY: Unpack = Unpack { owners: Ownership::Own, whiteouts: Whiteouts::Overlay(Attributes::User) };
 
 #[test]
 fn members_that_lead_out_are_refused_by_name() {

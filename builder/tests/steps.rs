@@ -141,11 +141,41 @@ fn a_directory_is_copied_by_its_content_and_times_do_not_matter() {
         )
     };
     let expected = format!(
-        "750 0:0 new/\n{}---\n755 0:0 slash/\n{}---\n755 0:0 many/\n4755 0:0 many/one\n644 0:0 many/two\n",
+        "755 0:0 new/\n{}---\n755 0:0 slash/\n{}---\n755 0:0 many/\n4755 0:0 many/one\n644 0:0 many/two\n",
         content("new"),
         content("slash")
     );
     assert_eq!(place.layers(), expected);
+}
+
+#[test]
+fn parents_are_found_at_any_depth_and_stay_as_they_are() {
+    if !has_many_ids() {
+        return;
+    }
+    let place = Place::new("# check=skip=all\nFROM scratch\nCOPY --parents --exclude=src/x **/*.c /p/\n");
+    place.write("src/a/b/f.c", "").write("src/g.c", "").write("h.c", "").write("src/x/no.c", "");
+    fs::set_permissions(place.path("context/src/a"), fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(
+        place.layers(),
+        "755 0:0 p/\n644 0:0 p/h.c\n755 0:0 p/src/\n700 0:0 p/src/a/\n755 0:0 p/src/a/b/\n\
+         644 0:0 p/src/a/b/f.c\n644 0:0 p/src/g.c\n"
+    );
+}
+
+#[test]
+fn exclusions_begin_at_what_is_copied() {
+    if !has_many_ids() {
+        return;
+    }
+    let place = Place::new(
+        "# check=skip=all\nFROM scratch\nCOPY --exclude=sub/no src /x\nCOPY --exclude=b *.c /y/\n",
+    );
+    place.write("src/sub/no", "").write("src/sub/yes", "").write("a.c", "");
+    assert_eq!(
+        place.layers(),
+        "755 0:0 x/\n755 0:0 x/sub/\n644 0:0 x/sub/yes\n---\n755 0:0 y/\n644 0:0 y/a.c\n"
+    );
 }
 
 #[test]
@@ -161,7 +191,7 @@ fn owners_and_modes_are_those_of_the_flags() {
     assert_eq!(
         place.layers(),
         "755 0:0 etc/\n644 0:0 etc/group\n644 0:0 etc/passwd\n---\n\
-         755 1000:1001 srv/\n700 1000:1001 srv/a/\n700 1000:1001 srv/a/b\n---\n644 7:44 f\n"
+         700 1000:1001 srv/\n700 1000:1001 srv/a/\n700 1000:1001 srv/a/b\n---\n644 7:44 f\n"
     );
 }
 

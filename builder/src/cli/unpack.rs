@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use super::Global;
 use crate::error::{Error, Kind};
 use crate::image::{self, Image, Platform};
-use crate::layer::{self, Compression, Unpack, Whiteouts};
+use crate::layer::{self, Compression, Ownership, Unpack, Whiteouts};
 use crate::store::Store;
 use crate::sys::root;
 use crate::sys::userns::{self, Owners, Side};
@@ -66,7 +66,7 @@ fn make_empty(directory: &Path) -> Result<(), Error> {
 fn lay_down(store: &Store, image: &Image, directory: &Path, owners: Owners) -> Result<(), Error> {
     let into =
         root::open_dir(directory).map_err(|e| Error::system(format!("open {}", directory.display()), e))?;
-    let options = Unpack { owners, whiteouts: Whiteouts::Applied };
+    let options = Unpack { owners: Ownership::of_archive(owners), whiteouts: Whiteouts::Applied };
     for (blob, diff_id) in image.manifest.layers.iter().zip(&image.config.rootfs.diff_ids) {
         let compression = Compression::of_media_type(&blob.media_type).ok_or_else(|| {
             Error::new(Kind::Unsupported, format!("unpack {}: {}", blob.digest, blob.media_type))

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{AtFlags, OFlag, readlinkat};
 use nix::sys::stat::{FileStat, fstatat};
 
-use super::matched::Match;
+use super::matched::{Match, Parents};
 use super::tree::{Owner, Tree};
 use crate::dockerfile::ignore::Ignore;
 use crate::error::Error;
@@ -29,9 +29,17 @@ pub struct Content {
 ///
 /// # Errors
 /// The file system's.
-pub fn content(tree: &Tree, found: &[Match], excludes: Option<&Ignore>) -> Result<Content, Error> {
-    let mut feed = Feed { objects: Vec::new(), tree, excludes };
+pub fn content(
+    tree: &Tree,
+    (found, parents): (&[Match], Parents),
+    excludes: Option<&Ignore>,
+) -> Result<Content, Error> {
+    let mut feed = Feed { objects: Vec::new(), tree, excludes, base: PathBuf::new() };
     for matched in found {
+        matched.excluded_from(parents).clone_into(&mut feed.base);
+        for (path, stat) in &matched.above {
+            feed.objects.push((path.clone(), feed.head(stat).finish()));
+        }
         let doing = |error| Error::system(format!("read {}", matched.path.display()), error);
         let mut hasher = feed.head(&matched.stat);
         if !matched.is_directory() {
@@ -57,6 +65,8 @@ struct Feed<'a> {
     objects: Vec<(PathBuf, Digest)>,
     tree: &'a Tree,
     excludes: Option<&'a Ignore>,
+    /// Where the patterns of `excludes` begin.
+    base: PathBuf,
 }
 
 impl Feed<'_> {
@@ -76,7 +86,7 @@ impl Feed<'_> {
             let at = path.join(&name);
             let stat = fstatat(directory, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
             let is_directory = stat.st_mode & libc::S_IFMT == libc::S_IFDIR;
-            let text = at.to_string_lossy();
+            let text = at.strip_prefix(&self.base).unwrap_or(&at).to_string_lossy().into_owned();
             let excluded = self.excludes.is_some_and(|ignore| ignore.excludes(&text));
             let left_out = excluded || self.tree.hides(&at);
             let may_show_below = || {
@@ -166,8 +176,11 @@ mod tests {
                 xattr::set(&directory, "f".as_ref(), "user.k".as_ref(), value.as_bytes())
             });
             let tree = Tree::directory(place.path(), None).unwrap();
-            let found = find(&tree, "d").unwrap();
-            (set.is_none_or(|set| set.is_ok()), super::content(&tree, &found, None).unwrap().digest)
+            let found = find(&tree, "d", Parents::Dropped).unwrap();
+            (
+                set.is_none_or(|set| set.is_ok()),
+                super::content(&tree, (&found, Parents::Dropped), None).unwrap().digest,
+            )
         };
         let (has_attributes, with) = digest("rest", Some("v"));
         if has_attributes {

@@ -8,5 +8,5 @@ mod matched;
 mod tree;
 
 pub use digest::{Content, content};
-pub use matched::{Match, find};
+pub use matched::{Match, Parents, find};
 pub use tree::{Owner, Tree};

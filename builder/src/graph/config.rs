@@ -1,7 +1,7 @@
 //! The instructions that change nothing but the image's config.
 
-use super::expose;
 use super::stage::Stage;
+use super::{expose, history};
 use crate::dockerfile::ast::{Command, Healthcheck, Instruction, Kind, Word};
 use crate::error::Error;
 use crate::image;
@@ -38,7 +38,8 @@ pub(super) fn apply(stage: &mut Stage<'_, '_>, instruction: &Instruction) -> Res
         }
         Kind::Onbuild(trigger) => {
             stage.state.config.config.on_build.push(trigger.clone());
-            format!("ONBUILD {trigger}")
+            // It does nothing to this image.
+            return Ok(());
         }
         // These make nodes or variables and are carried out by the stage itself.
         Kind::Add(_) | Kind::Copy(_) | Kind::Run(_) | Kind::Workdir(_) | Kind::Arg(_) | Kind::Env(_) => {
@@ -51,9 +52,10 @@ pub(super) fn apply(stage: &mut Stage<'_, '_>, instruction: &Instruction) -> Res
 
 fn cmd(stage: &mut Stage<'_, '_>, command: &Command) -> String {
     let words = words(stage, command);
-    let line = format!("CMD {}", quoted(&words));
+    let line = format!("CMD {}", history::quoted(&words));
     stage.state.config.config.cmd = Some(words);
-    stage.state.config.config.args_escaped = false;
+    // Long obsolete, and set by every BuildKit.
+    stage.state.config.config.args_escaped = true;
     stage.state.seen.insert("CMD");
     line
 }
@@ -61,7 +63,7 @@ fn cmd(stage: &mut Stage<'_, '_>, command: &Command) -> String {
 /// A new entrypoint makes the base's arguments meaningless; those of this stage stay.
 fn entrypoint(stage: &mut Stage<'_, '_>, command: &Command) -> String {
     let words = words(stage, command);
-    let line = format!("ENTRYPOINT {}", quoted(&words));
+    let line = format!("ENTRYPOINT {}", history::quoted(&words));
     stage.state.config.config.entrypoint = Some(words);
     if !stage.state.seen.contains("CMD") {
         stage.state.config.config.cmd = None;
@@ -76,35 +78,25 @@ fn words(stage: &Stage<'_, '_>, command: &Command) -> Vec<String> {
     }
 }
 
-/// `["a" "b"]`, as histories have it.
-fn quoted(words: &[String]) -> String {
-    let words: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
-    format!("[{}]", words.join(" "))
-}
-
 fn healthcheck(stage: &mut Stage<'_, '_>, check: &Healthcheck) -> String {
-    let (healthcheck, line) = match check {
-        Healthcheck::None => (
-            image::Healthcheck { test: vec!["NONE".to_owned()], ..Default::default() },
-            "HEALTHCHECK NONE".to_owned(),
-        ),
+    let healthcheck = match check {
+        Healthcheck::None => image::Healthcheck { test: vec!["NONE".to_owned()], ..Default::default() },
         Healthcheck::Check { command, interval, timeout, start_period, start_interval, retries } => {
             let test: Vec<String> = match command {
                 Command::Exec(words) => ["CMD".to_owned()].into_iter().chain(words.iter().cloned()).collect(),
                 Command::Shell(line) => vec!["CMD-SHELL".to_owned(), line.clone()],
             };
-            let line = format!("HEALTHCHECK {}", quoted(&test));
-            let check = image::Healthcheck {
+            image::Healthcheck {
                 test,
                 interval: *interval,
                 timeout: *timeout,
                 start_period: *start_period,
                 start_interval: *start_interval,
                 retries: *retries,
-            };
-            (check, line)
+            }
         }
     };
+    let line = history::healthcheck(&healthcheck);
     stage.state.config.config.healthcheck = Some(healthcheck);
     line
 }
@@ -118,14 +110,16 @@ fn expose(stage: &mut Stage<'_, '_>, words: &[Word]) -> Result<String, Error> {
             stage.state.config.config.exposed_ports.extend(ports);
         }
     }
+    shown.sort();
     Ok(format!("EXPOSE [{}]", shown.join(" ")))
 }
 
 fn volume(stage: &mut Stage<'_, '_>, words: &[Word]) -> Result<String, Error> {
     let mut shown = Vec::new();
     for word in words {
-        let paths = stage.expand(word)?;
-        for path in paths.words {
+        // A path with spaces is one path, in either form.
+        let path = stage.text(word)?;
+        if !path.is_empty() {
             shown.push(path.clone());
             stage.state.config.config.volumes.insert(path);
         }

@@ -376,15 +376,7 @@ impl<'a> Walk<'a> {
             Timestamps::Keep => given,
             Timestamps::Clamped => Some(given.unwrap_or(base)),
         };
-        State {
-            node,
-            config,
-            history: Vec::new(),
-            args: Vec::new(),
-            seen: Default::default(),
-            platform,
-            time,
-        }
+        State::new((node, time), config, platform)
     }
 
     /// Whether the stage does without kept results.

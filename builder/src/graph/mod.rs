@@ -8,6 +8,7 @@ mod args;
 mod config;
 mod expose;
 mod git;
+mod history;
 mod inputs;
 mod key;
 mod lower;
@@ -24,6 +25,7 @@ mod transfer;
 use crate::image::{Config, Platform};
 
 pub use args::PLATFORM_ARGS;
+pub use history::COMMENT as HISTORY_COMMENT;
 pub use inputs::{BaseRequest, Entitlement, Inputs, NamedContext, Renew, Resolved, Timestamps};
 pub use key::{Taken, key};
 pub use lower::{Lowered, Lowering, lower};

@@ -1,9 +1,9 @@
 //! RUN: the process, its environment and its mounts.
 
-use super::args;
 use super::inputs::Entitlement;
 use super::stage::Stage;
 use super::{Inline, MountKind, Network, NodeId, Operation, Run, Security, mounts};
+use super::{args, history as lines};
 use crate::dockerfile::ast::{self, Command, Instruction, Word};
 use crate::dockerfile::heredoc;
 use crate::error::Error;
@@ -73,7 +73,7 @@ fn command(stage: &Stage<'_, '_>, run: &ast::Run) -> (Vec<String>, Vec<Inline>) 
         let body = first.body();
         if body.starts_with("#!") {
             let script = Inline { name: first.name.clone(), content: body };
-            return (vec![format!("/dev/pipes/{}", first.name)], vec![script]);
+            return (stage.state.in_shell(&format!("/dev/pipes/{}", first.name)), vec![script]);
         }
         return (stage.state.in_shell(&body), Vec::new());
     }
@@ -88,13 +88,18 @@ fn command(stage: &Stage<'_, '_>, run: &ast::Run) -> (Vec<String>, Vec<Inline>) 
 
 /// `RUN |1 A=b /bin/sh -c make`: the arguments that were in scope stand before the command.
 fn history(stage: &Stage<'_, '_>, args: &[String]) -> String {
-    let set = stage.state.set_args();
-    let command = args.join(" ");
-    if set.is_empty() {
-        return format!("RUN {command}");
+    let state = &stage.state;
+    let mut shown: Vec<String> = Vec::new();
+    for (number, (name, _)) in state.args.iter().enumerate() {
+        if !state.args.iter().take(number).any(|(earlier, _)| earlier == name) {
+            shown.push(format!("{name}={}", state.variable(name).unwrap_or_default()));
+        }
     }
-    let set_text: Vec<String> = set.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    format!("RUN |{} {} {command}", set.len(), set_text.join(" "))
+    let command = args.join(" ");
+    lines::of_step(&match shown.len() {
+        0 => format!("RUN {command}"),
+        count => format!("RUN |{count} {} {command}", shown.join(" ")),
+    })
 }
 
 fn network(stage: &mut Stage<'_, '_>, word: &Word) -> Result<Network, Error> {

@@ -145,7 +145,7 @@ impl<'w, 'a> Stage<'w, 'a> {
                 }
             };
             shown.push(value.as_ref().map_or_else(|| name.clone(), |value| format!("{name}={value}")));
-            self.state.args.push((name, value));
+            self.state.set_arg(name, value);
         }
         self.state.record(format!("ARG {}", shown.join(" ")), None);
         Ok(())

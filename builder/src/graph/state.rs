@@ -22,6 +22,8 @@ pub(super) struct State {
     pub(super) history: Vec<HistoryEntry>,
     /// ARGs that are in scope.
     pub(super) args: Vec<(String, Option<String>)>,
+    /// Names that an ARG has set after the last ENV of that name: the later one counts.
+    pub(super) args_over_env: BTreeSet<String>,
     /// Whether CMD, HEALTHCHECK... stood in this stage already.
     pub(super) seen: BTreeSet<&'static str>,
     /// For what the stage is.
@@ -31,12 +33,35 @@ pub(super) struct State {
 }
 
 impl State {
-    /// The variables that instructions expand: ENV over ARG.
+    /// Right after FROM.
+    pub(super) fn new((node, time): (NodeId, Option<i64>), config: Config, platform: Platform) -> Self {
+        Self {
+            node,
+            config,
+            history: Vec::new(),
+            args: Vec::new(),
+            args_over_env: BTreeSet::new(),
+            seen: BTreeSet::new(),
+            platform,
+            time,
+        }
+    }
+
+    /// The variables that instructions expand: of ENV and ARG the later.
     pub(super) fn variable(&self, name: &str) -> Option<String> {
-        self.env(name).or_else(|| {
-            let found = self.args.iter().rev().find(|(n, _)| n == name);
+        let arg = || {
+            let found = self.args.iter().rev().find(|(n, value)| n == name && value.is_some());
             found.and_then(|(_, value)| value.clone())
-        })
+        };
+        if self.args_over_env.contains(name) { arg() } else { self.env(name).or_else(arg) }
+    }
+
+    /// An ARG, with its value if it has one.
+    pub(super) fn set_arg(&mut self, name: String, value: Option<String>) {
+        if value.is_some() {
+            self.args_over_env.insert(name.clone());
+        }
+        self.args.push((name, value));
     }
 
     /// A variable of the image.
@@ -47,6 +72,7 @@ impl State {
 
     /// Sets a variable of the image where it stands, or at the end.
     pub(super) fn set_env(&mut self, name: &str, value: &str) {
+        self.args_over_env.remove(name);
         let pair = format!("{name}={value}");
         match self.config.config.env.iter_mut().find(|old| split(old).0 == name) {
             Some(old) => *old = pair,
@@ -54,25 +80,27 @@ impl State {
         }
     }
 
-    /// ARGs with a value, each name once.
+    /// ARGs with what their names stand for, each name once.
     pub(super) fn set_args(&self) -> Vec<(String, String)> {
         let mut out: Vec<(String, String)> = Vec::new();
-        for (name, value) in &self.args {
-            let Some(value) = value else { continue };
-            match out.iter_mut().find(|(n, _)| n == name) {
-                Some(old) => old.1.clone_from(value),
-                None => out.push((name.clone(), value.clone())),
+        for (name, _) in &self.args {
+            if let (None, Some(value)) = (out.iter().find(|(n, _)| n == name), self.variable(name)) {
+                out.push((name.clone(), value));
             }
         }
         out
     }
 
-    /// The environment of a RUN: ARGs, then ENV over them, then a PATH if there is none.
+    /// The environment of a RUN: ARGs, then ENV, of one name the later, then a PATH if there is none.
     pub(super) fn run_env(&self) -> Vec<(String, String)> {
         let mut env = self.set_args();
         env.retain(|(name, _)| self.env(name).is_none());
         let image = self.config.config.env.iter().map(|pair| split(pair));
-        env.extend(image.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        env.extend(
+            image.map(|(name, value)| {
+                (name.to_owned(), self.variable(name).unwrap_or_else(|| value.to_owned()))
+            }),
+        );
         if !env.iter().any(|(name, _)| name == "PATH") {
             env.push(("PATH".to_owned(), PATH.to_owned()));
         }

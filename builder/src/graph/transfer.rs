@@ -46,7 +46,7 @@ pub(super) fn lower(
         unpack: unpack(transfer, is_add),
     };
     shown.push(written);
-    let created_by = history(instruction, &copy, transfer, &shown);
+    let created_by = history(instruction, &copy, &shown);
     let others: Vec<NodeId> = match from {
         From::Node(node) => vec![node],
         From::Context | From::Named(_) => Vec::new(),
@@ -195,12 +195,12 @@ fn unpack(transfer: &Transfer, is_add: bool) -> Unpack {
     }
 }
 
-/// `COPY a b /c/`: flags, sources and destination, expanded.
-fn history(instruction: &Instruction, copy: &Copy, transfer: &Transfer, shown: &[String]) -> String {
+/// `COPY --chown=1:2 a b /c/`: what BuildKit shows of the flags, then sources and destination, expanded.
+fn history(instruction: &Instruction, copy: &Copy, shown: &[String]) -> String {
     let mut words = vec![instruction.keyword.text.to_ascii_uppercase()];
-    words.extend(transfer.from.as_ref().map(|from| format!("--from={}", from.text)));
+    words.extend(copy.parents.then(|| "--parents".to_owned()));
     words.extend(copy.chown.as_ref().map(|owner| format!("--chown={owner}")));
     words.extend(copy.chmod.as_ref().map(|mode| format!("--chmod={mode}")));
     words.extend(shown.iter().cloned());
-    words.join(" ")
+    super::history::of_step(&words.join(" "))
 }

@@ -24,5 +24,5 @@ pub use compression::Compression;
 pub use entry::{Entry, EntryKind};
 pub use sniff::{Content, sniff};
 pub(crate) use stream::decoder;
-pub use unpack::{Unpack, Unpacked, Whiteouts, unpack};
+pub use unpack::{Ownership, Unpack, Unpacked, Whiteouts, unpack};
 pub use writer::{Layer, Writer};

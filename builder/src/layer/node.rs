@@ -17,10 +17,9 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchown, fchownat, linkat, mkfifoat, symlinkat};
 
 use super::archive::{Archive, Kind as MemberKind, Member};
-use super::unpack::{Notes, Whiteouts};
+use super::unpack::{Notes, Ownership, Whiteouts};
 use super::{tree, whiteout};
 use crate::error::{Error, Kind};
-use crate::sys::userns::Owners;
 use crate::sys::{root, xattr};
 
 /// Year 9999: what every file system and every program can show.
@@ -47,13 +46,17 @@ pub(super) enum Made {
 }
 
 impl Attributes {
-    pub(super) fn of(member: &Member, owners: Owners) -> Result<Self, Error> {
+    pub(super) fn of(member: &Member, owners: Ownership) -> Result<Self, Error> {
         let (uid, gid) = (id("uid", member.uid)?, id("gid", member.gid)?);
         let (seconds, nanoseconds) = member.mtime;
         let clamped = seconds.clamp(0, LATEST);
         let nanoseconds = if clamped == seconds { nanoseconds } else { 0 };
         Ok(Self {
-            owner: (owners == Owners::Kept).then_some((uid, gid)),
+            owner: match owners {
+                Ownership::Named => Some((uid, gid)),
+                Ownership::Own => None,
+                Ownership::Fixed(uid, gid) => Some((uid, gid)),
+            },
             mode: Mode::from_bits_truncate(member.mode),
             time: TimeSpec::new(clamped, nanoseconds.into()),
         })

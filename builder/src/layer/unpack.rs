@@ -18,10 +18,32 @@ use crate::sys::userns::Owners;
 /// How a layer is laid down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unpack {
-    /// Whether files get the owners that the layer names.
-    pub owners: Owners,
+    /// To whom the files belong.
+    pub owners: Ownership,
     /// What deletions become.
     pub whiteouts: Whiteouts,
+}
+
+/// To whom unpacked files belong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ownership {
+    /// To those that the archive names.
+    Named,
+    /// To whoever unpacks.
+    Own,
+    /// To this uid and gid.
+    Fixed(u32, u32),
+}
+
+impl Ownership {
+    /// Those of the archive, as far as the user namespace has them.
+    #[must_use]
+    pub fn of_archive(owners: Owners) -> Self {
+        match owners {
+            Owners::Kept => Self::Named,
+            Owners::Squashed => Self::Own,
+        }
+    }
 }
 
 /// What a layer's deletions of lower files become.

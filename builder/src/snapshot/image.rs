@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::layer::{Layer, Stack};
 use crate::error::{Error, Kind};
-use crate::layer::{self, Compression, Unpack, Whiteouts};
+use crate::layer::{self, Compression, Ownership, Unpack, Whiteouts};
 use crate::progress::{Step, Stream};
 use crate::store::{Descriptor, Digest, Key, Store};
 use crate::sys::overlay::Attributes;
@@ -65,8 +65,10 @@ fn unpack(store: &Store, wanted: &Wanted, step: Option<&Step>) -> Result<(), Err
         .and_then(|()| std::fs::set_permissions(&files, std::fs::Permissions::from_mode(0o755)))
         .map_err(|error| Error::system(doing.clone(), error))?;
     let into = std::fs::File::open(&files).map_err(|error| Error::system(doing.clone(), error))?;
-    let how =
-        Unpack { owners: userns::owners(), whiteouts: Whiteouts::Overlay(Attributes::of_this_process()) };
+    let how = Unpack {
+        owners: Ownership::of_archive(userns::owners()),
+        whiteouts: Whiteouts::Overlay(Attributes::of_this_process()),
+    };
     let unpacked = layer::unpack(store.open_blob(&blob.digest)?, compression, into.as_fd(), &how)?;
     if unpacked.diff_id != *diff_id {
         return Err(Error::new(

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::Env;
 use super::cell::{self, Chain};
 use crate::error::Error;
-use crate::graph::Graph;
+use crate::graph::{Graph, HISTORY_COMMENT};
 use crate::image::{self, History};
 use crate::layer::Compression;
 use crate::store::Descriptor;
@@ -23,7 +23,7 @@ pub(super) fn assemble(graph: &Graph, env: &Env, chains: &[Chain]) -> Result<Des
         config.history.push(History {
             created: Some(created.clone()),
             created_by: entry.created_by.clone(),
-            comment: "coracle".to_owned(),
+            comment: HISTORY_COMMENT.to_owned(),
             empty_layer: !made_layer,
             ..History::default()
         });

@@ -12,7 +12,7 @@ use super::cell::{self, Cell, Chain};
 use super::explain::Trace;
 use super::{Env, queue};
 use crate::bundle::Runtime;
-use crate::context::{self, Content, Tree};
+use crate::context::{self, Content, Parents, Tree};
 use crate::diff::{self, Clamp};
 use crate::dockerfile::ignore::Ignore;
 use crate::error::{Error, Kind};
@@ -113,8 +113,8 @@ impl<'a> Solver<'a> {
     /// What a step takes from directories of this machine, by content.
     fn taken(&self, node: &Node) -> Result<(Vec<Taken>, Vec<Content>), Error> {
         let mut contents = Vec::new();
-        let mut take = |from: &From, pattern: &str, excludes: Option<&Ignore>| {
-            Ok::<Taken, Error>(match self.content(from, pattern, excludes)? {
+        let mut take = |from: &From, source: (&str, Parents), excludes: Option<&Ignore>| {
+            Ok::<Taken, Error>(match self.content(from, source, excludes)? {
                 Some(content) => {
                     let digest = content.digest.clone();
                     contents.push(content);
@@ -127,14 +127,18 @@ impl<'a> Solver<'a> {
             Operation::Copy(copy) => {
                 let excludes = ignore(&copy.excludes)?;
                 let take_source = |source: &Source| match source {
-                    Source::Files { from, pattern } => take(from, pattern, excludes.as_ref()),
+                    Source::Files { from, pattern } => {
+                        take(from, (pattern, Parents::of(copy.parents)), excludes.as_ref())
+                    }
                     _ => Ok(Taken::Node),
                 };
                 copy.sources.iter().map(take_source).collect::<Result<_, _>>()?
             }
             Operation::Run(run) => {
                 let take_mount = |mount: &graph::Mount| match &mount.kind {
-                    MountKind::Bind { from, source, .. } => Some(take(from, source, None)),
+                    MountKind::Bind { from, source, .. } => {
+                        Some(take(from, (source, Parents::Dropped), None))
+                    }
                     _ => None,
                 };
                 run.mounts.iter().filter_map(take_mount).collect::<Result<_, _>>()?
@@ -147,7 +151,7 @@ impl<'a> Solver<'a> {
     fn content(
         &self,
         from: &From,
-        pattern: &str,
+        (pattern, parents): (&str, Parents),
         excludes: Option<&Ignore>,
     ) -> Result<Option<Content>, Error> {
         let tree = match from {
@@ -155,8 +159,8 @@ impl<'a> Solver<'a> {
             From::Context => &self.env.context,
             From::Named(name) => self.named(name)?,
         };
-        let found = context::find(tree, pattern)?;
-        context::content(tree, &found, excludes).map(Some)
+        let found = context::find(tree, pattern, parents)?;
+        context::content(tree, (&found, parents), excludes).map(Some)
     }
 
     fn named(&self, name: &str) -> Result<&Arc<Tree>, Error> {

@@ -4,12 +4,13 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, readlinkat};
+use nix::sys::stat::FileStat;
 
 use super::Hands;
 use super::place::{Placing, Rules};
 use crate::bundle::resolve_owner;
-use crate::context::{self, Match, Tree};
+use crate::context::{self, Match, Parents, Tree};
 use crate::dockerfile::ignore::Ignore;
 use crate::error::{Error, Kind};
 use crate::graph::{Copy, DestKind, Inline, Source, Unpack};
@@ -33,7 +34,7 @@ pub(super) fn copy(copy: &Copy, time: Option<i64>, draft: &Draft, hands: &Hands<
         match source {
             Source::Files { from, pattern } => {
                 let tree = (hands.tree)(from)?;
-                for found in context::find(&tree, pattern)? {
+                for found in context::find(&tree, pattern, Parents::of(copy.parents))? {
                     lay(copy, at, (&tree, &rules), (pattern, &found))?;
                 }
             }
@@ -61,15 +62,20 @@ fn lay(
     (pattern, found): (&str, &Match),
 ) -> Result<(), Error> {
     let doing = |error| failed(format!("copy {} to {}", found.path.display(), copy.dest), error);
-    let mut placing = Placing::new(tree, rules);
+    let base = found.excluded_from(Parents::of(copy.parents));
+    let mut placing = Placing::new(tree, rules, base);
+    if placing.is_excluded(&found.path) && !found.is_directory() {
+        return Ok(());
+    }
     let dest = match copy.parents {
         true => Path::new(&copy.dest).join(kept_parents(pattern, &found.path)),
         false => PathBuf::from(&copy.dest),
     };
+    let mut kept: Vec<&FileStat> = found.above.iter().map(|(_, stat)| stat).collect();
     if found.is_directory() {
-        // Written with a slash it is a directory of the image's; without, it is the source under a new name.
-        let like = (copy.dest_kind == DestKind::AsFound).then_some(found);
-        let into = placing.directory_at(at, &dest, like).map_err(doing)?;
+        // Its content is copied, so the directory is not like the source itself unless parents are kept.
+        kept.extend(copy.parents.then_some(&found.stat));
+        let into = placing.directory_at(at, &dest, &kept).map_err(doing)?;
         return placing.content(&found.object, &found.path, &into).map_err(doing);
     }
     if copy.unpack != Unpack::Never && placing.unpack((at, &dest), found, copy.unpack)? {
@@ -77,7 +83,7 @@ fn lay(
     }
     let own_name = found.path.file_name().map(OsStr::to_owned).unwrap_or_default();
     let (directory, name) = target(copy, at, &dest, own_name);
-    let directory = placing.directory_at(at, &directory, None).map_err(doing)?;
+    let directory = placing.directory_at(at, &directory, &kept).map_err(doing)?;
     placing.file(found, &directory, &name).map_err(doing)
 }
 
@@ -97,15 +103,29 @@ fn failed(doing: String, error: std::io::Error) -> Error {
 fn target(copy: &Copy, at: BorrowedFd<'_>, dest: &Path, own_name: OsString) -> (PathBuf, OsString) {
     let is_directory = || root::open(at, dest, OFlag::O_PATH | OFlag::O_DIRECTORY).is_ok();
     match (dest.parent(), dest.file_name()) {
-        (Some(parent), Some(name))
-            if copy.dest_kind == DestKind::AsFound && !copy.parents && !is_directory() =>
-        {
-            (parent.to_owned(), name.to_owned())
+        (Some(_), Some(_)) if copy.dest_kind == DestKind::AsFound && !copy.parents && !is_directory() => {
+            followed(at, dest)
         }
         // With kept parents the object's own path is part of `dest` already.
         (Some(parent), Some(name)) if copy.parents => (parent.to_owned(), name.to_owned()),
         _ => (dest.to_owned(), own_name),
     }
+}
+
+/// Where a destination that is a link leads to: the file there is written, the link stays.
+fn followed(at: BorrowedFd<'_>, dest: &Path) -> (PathBuf, OsString) {
+    let mut path = dest.to_owned();
+    // As many links as the kernel follows.
+    for _ in 0..40 {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { break };
+        let target = root::open(at, parent, OFlag::O_PATH | OFlag::O_DIRECTORY)
+            .and_then(|directory| Ok(readlinkat(directory, name)?));
+        match target {
+            Ok(target) => path = parent.join(target),
+            Err(_) => return (parent.to_owned(), name.to_owned()),
+        }
+    }
+    (dest.parent().unwrap_or(Path::new("/")).to_owned(), dest.file_name().unwrap_or_default().to_owned())
 }
 
 /// What `--parents` keeps of a path: all of it, or what comes after the `/./` of the pattern.
@@ -118,12 +138,8 @@ fn kept_parents(pattern: &str, path: &Path) -> PathBuf {
 fn lay_inline(copy: &Copy, at: BorrowedFd<'_>, rules: &Rules<'_>, inline: &Inline) -> Result<(), Error> {
     let doing = |error| failed(format!("write {} to {}", inline.name, copy.dest), error);
     let (directory, name) = target(copy, at, Path::new(&copy.dest), OsString::from(&inline.name));
-    let mut made = Vec::new();
-    let directory: OwnedFd = root::make_dirs(at, &directory, |parent, name, new| {
-        made.push((parent.try_clone()?, name.to_owned()));
-        rules.own(new)
-    })
-    .map_err(doing)?;
+    let directory: OwnedFd =
+        root::make_dirs(at, &directory, |parent, name, _| rules.own((parent, name))).map_err(doing)?;
     rules.inline(&directory, &name, inline.content.as_bytes()).map_err(doing)
 }
 

@@ -257,6 +257,6 @@ fn fill(into: &OwnedFd, tree: &Tree, source: &str) -> Result<(), Error> {
     let from = root::open(at, &Path::new("/").join(source), flags).map_err(doing)?;
     let rules = Rules { owner: None, chmod: None, time: None, excludes: None };
     let path = Path::new(source.trim_start_matches('/'));
-    Placing::new(tree, &rules).content(&from, path, into).map_err(doing)?;
+    Placing::new(tree, &rules, Path::new("")).content(&from, path, into).map_err(doing)?;
     Ok(())
 }

@@ -20,7 +20,7 @@ use crate::context::{Match, Owner, Tree};
 use crate::dockerfile::ignore::Ignore;
 use crate::error::{Error, Kind};
 use crate::graph::Unpack;
-use crate::layer::{self, Whiteouts};
+use crate::layer::{self, Ownership, Whiteouts};
 use crate::sys::{proc_path, reflink, root, userns, xattr};
 
 /// A name in a directory.
@@ -39,16 +39,22 @@ pub(super) struct Rules<'a> {
 pub(super) struct Placing<'a> {
     tree: &'a Tree,
     rules: &'a Rules<'a>,
+    /// Where the patterns of `--exclude` begin.
+    base: &'a Path,
     /// Where each object with several names was put first.
     links: HashMap<(u64, u64), (OwnedFd, OsString)>,
 }
 
 impl Rules<'_> {
-    /// Gives a directory that had to be made its owner.
-    pub(super) fn own(&self, new: &OwnedFd) -> io::Result<()> {
+    /// Gives a directory that had to be made the owner and the mode that everything of the instruction gets.
+    pub(super) fn own(&self, directory: At<'_>) -> io::Result<()> {
         let (uid, gid) = self.owner.unwrap_or((0, 0));
+        if self.chmod.is_some() {
+            return self.finish(directory, Attributes { uid, gid, mode: libc::S_IFDIR | 0o755, mtime: None });
+        }
+        // Its mode stays: in a set-gid directory it is one too.
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-        Ok(fchownat(new, "", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH)?)
+        Ok(fchownat(directory.0, directory.1, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)?)
     }
 
     /// Writes a file whose content stands in the Dockerfile.
@@ -87,24 +93,25 @@ struct Attributes {
 }
 
 impl<'a> Placing<'a> {
-    pub(super) fn new(tree: &'a Tree, rules: &'a Rules<'a>) -> Self {
-        Self { tree, rules, links: HashMap::new() }
+    pub(super) fn new(tree: &'a Tree, rules: &'a Rules<'a>, base: &'a Path) -> Self {
+        Self { tree, rules, base, links: HashMap::new() }
     }
 
-    /// The directory `path`, made where it is missing: as `like` is, or plain.
+    /// The directory `path`. Those that are missing are made, the last of them as those of `like` are.
     pub(super) fn directory_at(
         &self,
         at: BorrowedFd<'_>,
         path: &Path,
-        like: Option<&Match>,
+        like: &[&FileStat],
     ) -> io::Result<OwnedFd> {
-        let mut last = None;
-        let found = root::make_dirs(at, path, |parent, name, new| {
-            last = Some((parent.try_clone()?, name.to_owned()));
-            self.rules.own(new)
+        let mut made = Vec::new();
+        let found = root::make_dirs(at, path, |parent, name, _| {
+            made.push((parent.try_clone()?, name.to_owned()));
+            self.rules.own((parent, name))
         })?;
-        if let (Some((parent, name)), Some(like)) = (last, like) {
-            self.rules.finish((&parent, &name), self.attributes(&like.stat))?;
+        // From the innermost: the outer ones may have been there.
+        for ((parent, name), stat) in made.iter().rev().zip(like.iter().rev()) {
+            self.rules.finish((parent, name), self.attributes(stat))?;
         }
         Ok(found)
     }
@@ -126,13 +133,24 @@ impl<'a> Placing<'a> {
     }
 
     fn is_left_out(&self, path: &Path) -> bool {
-        self.tree.hides(path)
-            || self.rules.excludes.is_some_and(|ignore| ignore.excludes(&path.to_string_lossy()))
+        self.tree.hides(path) || self.is_excluded(path)
+    }
+
+    /// Whether `--exclude` leaves it out.
+    pub(super) fn is_excluded(&self, path: &Path) -> bool {
+        self.rules.excludes.is_some_and(|ignore| ignore.excludes(&self.relative(path).to_string_lossy()))
+    }
+
+    fn relative<'p>(&self, path: &'p Path) -> &'p Path {
+        path.strip_prefix(self.base).unwrap_or(path)
     }
 
     fn may_show_below(&self, path: &Path) -> bool {
         self.tree.may_show_below(path)
-            && self.rules.excludes.is_none_or(|ignore| ignore.may_see_below(&path.to_string_lossy()))
+            && self
+                .rules
+                .excludes
+                .is_none_or(|ignore| ignore.may_see_below(&self.relative(path).to_string_lossy()))
     }
 
     /// A directory that is left out itself: it appears only if something in it does.
@@ -290,9 +308,13 @@ impl<'a> Placing<'a> {
             }
             layer::Content::Other => return Ok(false),
         };
-        let into = self.directory_at(at, dest, None).map_err(doing)?;
+        let into = self.directory_at(at, dest, &[]).map_err(doing)?;
         let into = root::open(&into, Path::new("/"), OFlag::O_RDONLY | OFlag::O_DIRECTORY).map_err(doing)?;
-        let options = layer::Unpack { owners: userns::owners(), whiteouts: Whiteouts::Applied };
+        let owners = match self.rules.owner {
+            Some((uid, gid)) => Ownership::Fixed(uid, gid),
+            None => Ownership::of_archive(userns::owners()),
+        };
+        let options = layer::Unpack { owners, whiteouts: Whiteouts::Applied };
         layer::unpack(file, compression, into.as_fd(), &options)?;
         Ok(true)
     }
