@@ -44,7 +44,15 @@ pub(crate) fn write(to: &Path, layer: &Path, config: &Value, reference: &str) ->
     let index = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [descriptor]});
     std::fs::write(aside.path().join("index.json"), index.to_string())?;
     std::fs::write(aside.path().join("oci-layout"), "{\"imageLayoutVersion\":\"1.0.0\"}")?;
-    shell("tar -C \"$1\" -cf \"$2\" oci-layout index.json blobs", &[aside.path(), to])?;
+    // What Docker before 25 reads instead.
+    let path = |descriptor: &Value| {
+        format!("blobs/{}", descriptor["digest"].as_str().unwrap_or_default().replace(':', "/"))
+    };
+    let saved = json!([{
+        "Config": path(&config_descriptor), "RepoTags": [reference], "Layers": [path(&layer_descriptor)],
+    }]);
+    std::fs::write(aside.path().join("manifest.json"), saved.to_string())?;
+    shell("tar -C \"$1\" -cf \"$2\" oci-layout index.json manifest.json blobs", &[aside.path(), to])?;
     Ok(std::fs::set_permissions(to, std::fs::Permissions::from_mode(0o644))?)
 }
 

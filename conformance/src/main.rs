@@ -11,6 +11,7 @@ mod cases;
 mod chain;
 mod compare;
 mod demo;
+mod differential;
 mod image;
 mod known;
 mod needs;
@@ -47,6 +48,8 @@ enum Verb {
     Run(compare::Args),
     /// List the cases: name, and the source of the rule.
     List,
+    /// Build the same Dockerfiles with another builder and with ours, and compare the images.
+    Differential(differential::Args),
     /// Build the workspace, then build an image from an embedded Dockerfile and run it.
     Demo(demo::Args),
     /// Build, run every test and every case; end with passed, failed and not run.
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
 fn dispatch(verb: Verb) -> Result<ExitCode> {
     match verb {
         Verb::Run(args) => return compare::run(&args),
+        Verb::Differential(args) => return differential::differential(&args),
         Verb::Demo(args) => return demo::demo(&args),
         Verb::Proof(args) => return proof::proof(&args),
         Verb::List => list()?,

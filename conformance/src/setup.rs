@@ -16,7 +16,7 @@ pub(crate) const USER: &str = "coracle";
 const SINGLE: &str = "coracle-single";
 
 /// A program that shows that a package is there, and the package.
-const PACKAGES: [(&str, &str); 14] = [
+const PACKAGES: [(&str, &str); 16] = [
     ("newuidmap", "uidmap"),
     ("pasta", "passt"),
     ("slirp4netns", "slirp4netns"),
@@ -25,7 +25,9 @@ const PACKAGES: [(&str, &str); 14] = [
     ("runc", "runc"),
     ("crun", "crun"),
     ("podman", "podman"),
+    ("dockerd", "docker.io"),
     ("strace", "strace"),
+    ("xz", "xz-utils"),
     ("skopeo", "skopeo"),
     ("script", "bsdutils"),
     ("setpriv", "util-linux"),
