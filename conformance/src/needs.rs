@@ -23,6 +23,8 @@ pub(crate) enum Need {
     V2(&'static str),
     /// The named controller on whichever hierarchy this host has it: engines set a weight without being asked.
     Controller(&'static str),
+    /// systemd manages this host's one tree of cgroup v2 (and the user is root).
+    Systemd,
     /// A program on the host.
     Program(&'static str),
     /// /dev/net/tun can be opened, which network helpers need.
@@ -77,6 +79,10 @@ impl Host {
             Need::Controller(name) => {
                 let lacks = self.lacks(Need::V1(name)).and(self.lacks(Need::V2(name)));
                 lacks.map(|_| format!("needs root and the cgroup controller {name}"))
+            }
+            Need::Systemd => {
+                let has = self.root && self.pure_v2 && Path::new("/run/systemd/system").is_dir();
+                (!has).then(|| "needs root, cgroup v2 and a running systemd".to_owned())
             }
             Need::Program(name) => process::find(name).is_none().then(|| format!("{name} is not installed")),
             Need::Tun => self.tun.clone().err(),

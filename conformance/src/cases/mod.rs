@@ -18,6 +18,7 @@ mod process;
 mod rootless;
 mod seccomp;
 mod state;
+mod systemd;
 
 use crate::case::Case;
 
@@ -29,6 +30,7 @@ pub(crate) const ALL: &[&[Case]] = &[
     namespaces::CASES,
     mounts::CASES,
     cgroups::CASES,
+    systemd::CASES,
     seccomp::CASES,
     hooks::CASES,
     console::CASES,

@@ -93,11 +93,20 @@ pub(super) fn update(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     }
     // Only limits are changed: device rules may have been set by others since.
     resources.set_devices(None);
+    let by_systemd = matches!(record.cgroup.driver, state::Driver::Systemd { .. });
+    if by_systemd {
+        let mut warnings = Vec::new();
+        systemd::ignore_weight_of_idle(&mut resources, &mut warnings);
+        global.warn(&warnings);
+    }
     complete(&mut resources, &record.cgroup)?;
-    if matches!(record.cgroup.driver, state::Driver::Systemd { .. }) {
+    let places: Vec<Place> = record.cgroup.dirs.iter().map(place).collect();
+    if by_systemd {
+        systemd::fit(&mut resources);
+        // The check comes before systemd writes a limit that kills.
+        cgroup::refuse_in_use(&settings(&resources, &places)?, &record.cgroup)?;
         cgroup::tell(&record.cgroup, &systemd::limits(&resources)?)?;
     }
-    let places: Vec<Place> = record.cgroup.dirs.iter().map(place).collect();
     cgroup::limit(&settings(&resources, &places)?, &record.cgroup)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -119,7 +119,7 @@ pub fn plan(spec: &Spec, facts: &Facts, options: &Options) -> Result<Plan, Error
     Ok(Plan {
         devices: devices::plan(linux, &mounts, &namespaces, facts)?,
         masks: masks::plan(linux)?,
-        cgroup: cgroup::plan(spec, facts, options)?,
+        cgroup: cgroup::plan(spec, facts, options, &mut warnings)?,
         hostname: spec.hostname().clone().filter(|name| !name.is_empty()),
         domainname: spec.domainname().clone().filter(|name| !name.is_empty()),
         sysctls: sysctl::plan(linux, &namespaces)?,

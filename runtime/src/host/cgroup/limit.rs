@@ -25,6 +25,14 @@ pub fn limit(settings: &[Setting], record: &state::Cgroup) -> Result<(), Error> 
     Ok(())
 }
 
+/// The refusals of `limit` alone, with nothing written.
+pub fn refuse_in_use(settings: &[Setting], record: &state::Cgroup) -> Result<(), Error> {
+    for setting in settings.iter().filter(|setting| setting.how == How::UnlessInUse) {
+        check_use(setting, directory(setting, record)?)?;
+    }
+    Ok(())
+}
+
 fn directory<'a>(setting: &Setting, record: &'a state::Cgroup) -> Result<&'a Path, Error> {
     let has = |dir: &&state::CgroupDir| dir.controllers.contains(&setting.controller);
     let dirs = &record.dirs;
@@ -51,7 +59,7 @@ fn one(setting: &Setting, dir: &Path) -> Result<(), Error> {
             other => other,
         },
         How::UnlessInUse => {
-            refuse_in_use(setting, dir)?;
+            check_use(setting, dir)?;
             plain(setting, dir, name, value)
         }
         How::WithSwap { swap_file, swap } => with_swap(setting, dir, (swap_file, swap)),
@@ -82,7 +90,7 @@ fn plain(setting: &Setting, dir: &Path, name: &str, value: &str) -> Result<(), E
     })
 }
 
-fn refuse_in_use(setting: &Setting, dir: &Path) -> Result<(), Error> {
+fn check_use(setting: &Setting, dir: &Path) -> Result<(), Error> {
     let used = file::number(dir, "memory.current").or_else(|| file::number(dir, "memory.usage_in_bytes"));
     let wanted: u64 = setting.value.parse().unwrap_or(u64::MAX);
     match used {

@@ -39,7 +39,10 @@ pub(super) fn around(plan: &Cgroup, scope: &Scope, pid: i32) -> Result<(), Error
     let record = record(plan);
     for place in &plan.places {
         match place.version {
-            Version::V2 => check_place(place, pid)?,
+            Version::V2 => {
+                check_place(place, pid)?;
+                enable_controllers(place);
+            }
             // systemd does not look after every hierarchy.
             Version::V1 => {
                 directory(place, &mut Vec::new())?;

@@ -27,7 +27,7 @@ use crate::state;
 pub use beside::{Beside, beside};
 pub use destroy::{destroy, remove_if_empty};
 pub use freeze::{freeze, is_frozen, thaw};
-pub use limit::limit;
+pub use limit::{limit, refuse_in_use};
 pub use make::make;
 pub use procs::{ended_within, kill_all, procs};
 

@@ -4,8 +4,9 @@
 
 pub mod bpf;
 pub mod devices;
+mod limits;
 pub mod place;
-mod property;
+pub mod property;
 pub mod setting;
 pub mod systemd;
 mod v1;
@@ -45,11 +46,20 @@ pub struct Cgroup {
 }
 
 /// For a new container.
-pub fn plan(spec: &Spec, facts: &Facts, options: &Options) -> Result<Cgroup, Error> {
+pub fn plan(
+    spec: &Spec,
+    facts: &Facts,
+    options: &Options,
+    warnings: &mut Vec<String>,
+) -> Result<Cgroup, Error> {
     let linux = spec.linux().as_ref();
-    let resources = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
+    let mut resources = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
     let scope = match options.cgroups {
-        Manager::Systemd => Some(systemd::plan(spec, &options.id, facts)?),
+        Manager::Systemd => {
+            systemd::ignore_weight_of_idle(&mut resources, warnings);
+            systemd::fit(&mut resources);
+            Some(systemd::plan(spec, &resources, (&options.id, facts))?)
+        }
         _ => None,
     };
     let places = match (options.cgroups, &scope) {

@@ -30,6 +30,12 @@ pub enum Value {
     Pids(Vec<u32>),
 }
 
+/// How much of the processors: from 1 to 10000.
+pub const WEIGHT: &str = "CPUWeight";
+/// Of the weight: only what nobody else wants. Older releases of systemd than `IDLE_SINCE` refuse it.
+pub const IDLE: u64 = 0;
+pub const IDLE_SINCE: u32 = 252;
+
 const PREFIX: &str = "org.systemd.property.";
 
 /// In the order of their names. `...Sec` is a number of seconds for systemd's `...USec`.

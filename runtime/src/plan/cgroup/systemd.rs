@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxResources, Spec};
 
-use super::{property, v2};
+use super::{limits, property};
 use crate::error::{Error, Kind};
 use crate::plan::caps;
 use crate::plan::facts::Facts;
 use crate::plan::text::invalid;
 
+pub use limits::{fit, ignore_weight_of_idle, limits};
 pub use property::{Property, Value};
 
 /// What systemd is asked for.
@@ -30,7 +31,11 @@ pub enum Bus {
 }
 
 /// Reads `slice:prefix:name`; without it, the scope is named after the container.
-pub(super) fn plan(spec: &Spec, id: &str, facts: &Facts) -> Result<Scope, Error> {
+pub(super) fn plan(
+    spec: &Spec,
+    resources: &LinuxResources,
+    (id, facts): (&str, &Facts),
+) -> Result<Scope, Error> {
     let linux = spec.linux().as_ref();
     let asked = linux.and_then(|linux| linux.cgroups_path().as_deref()).map(Path::to_string_lossy);
     let bus = match facts.caller.may_on_host(caps::SYS_ADMIN) {
@@ -55,7 +60,6 @@ pub(super) fn plan(spec: &Spec, id: &str, facts: &Facts) -> Result<Scope, Error>
         _ => slice,
     };
     let unit = unit(&prefix, &name)?;
-    let resources = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
     let mut properties = vec![
         Property::new("Description", Value::Text(format!("libcontainer container {id}"))),
         Property::new("Slice", Value::Text(slice.clone())),
@@ -65,7 +69,7 @@ pub(super) fn plan(spec: &Spec, id: &str, facts: &Facts) -> Result<Scope, Error>
     for accounting in ["CPUAccounting", "MemoryAccounting", "IOAccounting", "TasksAccounting"] {
         properties.push(Property::new(accounting, Value::Bool(true)));
     }
-    properties.extend(limits(&resources)?);
+    properties.extend(limits::limits(resources)?);
     let annotations = spec.annotations().iter().flatten().map(|(key, value)| (key.as_str(), value.as_str()));
     properties.extend(property::from_annotations(annotations)?);
     Ok(Scope { unit, slice, bus, properties })
@@ -127,70 +131,6 @@ fn expand(slice: &str) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
-/// Limits for which systemd has a property: it writes them again whenever it reloads.
-pub fn limits(resources: &LinuxResources) -> Result<Vec<Property>, Error> {
-    let mut all = Vec::new();
-    let mut add = |name: &str, value: u64| all.push(Property::new(name, Value::U64(value)));
-    let or_infinity = |limit: i64| u64::try_from(limit).unwrap_or(u64::MAX);
-    if let Some(memory) = resources.memory() {
-        let limit = memory.limit().unwrap_or(0);
-        if limit != 0 {
-            add("MemoryMax", or_infinity(limit));
-        }
-        if let Some(low) = memory.reservation().filter(|low| *low != 0) {
-            add("MemoryLow", or_infinity(low));
-        }
-        if let Some(swap) = v2::swap_alone(limit, memory.swap().unwrap_or(0))? {
-            add("MemorySwapMax", swap.parse().unwrap_or(u64::MAX));
-        }
-    }
-    if let Some(pids) = resources.pids() {
-        add("TasksMax", v2::pids_max(pids.limit()).parse().unwrap_or(u64::MAX));
-    }
-    if let Some(cpu) = resources.cpu() {
-        if let Some(shares) = cpu.shares().filter(|shares| *shares != 0) {
-            add("CPUWeight", v2::weight_of_shares(shares));
-        }
-        let (quota, period) = (cpu.quota().unwrap_or(0), cpu.period().unwrap_or(0));
-        if period != 0 {
-            add("CPUQuotaPeriodUSec", period);
-        }
-        if quota != 0 || period != 0 {
-            add("CPUQuotaPerSecUSec", per_second(quota, period));
-        }
-        for (name, list) in [("AllowedCPUs", cpu.cpus()), ("AllowedMemoryNodes", cpu.mems())] {
-            if let Some(list) = list.as_deref().filter(|list| !list.is_empty()) {
-                all.push(Property::new(name, Value::Bytes(bits(list, name)?)));
-            }
-        }
-    }
-    Ok(all)
-}
-
-/// systemd counts what is used in a second, in steps of ten milliseconds, upwards.
-fn per_second(quota: i64, period: u64) -> u64 {
-    let period = if period == 0 { 100_000 } else { period };
-    match u64::try_from(quota) {
-        Ok(quota) if quota > 0 => (quota.saturating_mul(1_000_000) / period).div_ceil(10_000) * 10_000,
-        _ => u64::MAX,
-    }
-}
-
-/// One bit for each number of the list, least first.
-fn bits(list: &str, field: &str) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    for number in crate::plan::sched::cpus(Some(list), field)?.unwrap_or_default() {
-        let at = usize::try_from(number / 8).unwrap_or(0);
-        if bytes.len() <= at {
-            bytes.resize(at + 1, 0u8);
-        }
-        if let Some(byte) = bytes.get_mut(at) {
-            *byte |= 1 << (number % 8);
-        }
-    }
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,18 +142,5 @@ mod tests {
         for bad in ["a", ".slice", "a--b.slice", "-a.slice", "a/b.slice"] {
             assert!(expand(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn quotas_are_rounded_up_to_ten_milliseconds() {
-        assert_eq!(per_second(50_000, 100_000), 500_000);
-        assert_eq!(per_second(1, 100_000), 10_000);
-        assert_eq!(per_second(0, 100_000), u64::MAX);
-        assert_eq!(per_second(-1, 0), u64::MAX);
-    }
-
-    #[test]
-    fn processors_are_bits() {
-        assert_eq!(bits("0-1,9", "x").unwrap(), [3, 2]);
     }
 }

@@ -174,7 +174,13 @@ fn add_unified(resources: &LinuxResources, all: &mut Vec<Setting>) -> Result<(),
         let place = format!("linux.resources.unified.{file}");
         match file.split_once('.') {
             Some((controller, _)) if !file.contains(['/', '\0']) && !controller.is_empty() => {
-                all.push(Setting::new(controller, file, value));
+                // The kernel takes one line in a write, and these files have one for each device.
+                let by_device = matches!(controller, "io" | "rdma" | "misc");
+                let lines = value.split('\n').map(str::trim).filter(|line| !line.is_empty());
+                match by_device && value.trim().contains('\n') {
+                    true => all.extend(lines.map(|line| Setting::new(controller, file, line))),
+                    false => all.push(Setting::new(controller, file, value)),
+                }
             }
             _ => return Err(invalid(place, "must be a file name with a controller's prefix")),
         }

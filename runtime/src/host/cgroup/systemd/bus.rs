@@ -97,6 +97,21 @@ impl Connection {
         Ok(Self { stream, serial: 0, signals: Vec::new() })
     }
 
+    /// Of systemd: the number that its version begins with.
+    pub(super) fn release(&mut self) -> Result<u32, Refused> {
+        let mut body = Body::default();
+        body.text(MANAGER.interface);
+        body.text("Version");
+        let properties = "org.freedesktop.DBus.Properties";
+        let call = Call { interface: properties, member: "Get", signature: "ss", ..MANAGER };
+        let answer = self.call(&call, &body)?;
+        let text = message::Reader { bytes: &answer.body, at: 0 }.variant_text().unwrap_or_default();
+        let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().map_err(|_| {
+            Refused::Broken(Error::new(Kind::System, format!("ask systemd for its version: {text:?}")))
+        })
+    }
+
     /// Calls a method of the manager.
     pub(super) fn manager(
         &mut self,

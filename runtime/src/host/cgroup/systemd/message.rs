@@ -218,6 +218,11 @@ impl Reader<'_> {
         self.take(count)
     }
 
+    /// A string within a variant.
+    pub(super) fn variant_text(&mut self) -> Option<String> {
+        (self.signature()? == "s").then(|| self.text()).flatten()
+    }
+
     fn signature(&mut self) -> Option<String> {
         let count = usize::from(self.byte()?);
         self.take(count)

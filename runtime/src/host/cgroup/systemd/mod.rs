@@ -9,13 +9,14 @@ use bus::{Connection, Refused};
 use message::{Body, Reader};
 
 use crate::error::{Error, Kind};
+use crate::plan::cgroup::property;
 use crate::plan::cgroup::systemd::{Bus, Property, Scope, Value};
 
 /// Starts the scope around a process that exists. A failed unit of that name from an earlier life is forgotten first.
 pub(super) fn start(scope: &Scope, pid: i32) -> Result<(), Error> {
     let mut connection = Connection::open(scope.bus)?;
     connection.manager("Subscribe", "", &Body::default())?;
-    let mut properties = scope.properties.clone();
+    let mut properties = known(&mut connection, &scope.properties)?;
     properties.push(Property { name: "PIDs".to_owned(), value: Value::Pids(vec![pid.cast_unsigned()]) });
     let mut body = Body::default();
     body.text(&scope.unit);
@@ -64,12 +65,23 @@ pub(super) fn set(unit: &str, bus: Bus, properties: &[Property]) -> Result<(), E
     if properties.is_empty() {
         return Ok(());
     }
+    let mut connection = Connection::open(bus)?;
     let mut body = Body::default();
     body.text(unit);
     body.u32(1);
-    body.properties(properties);
-    let set = Connection::open(bus)?.manager("SetUnitProperties", "sba(sv)", &body);
+    body.properties(&known(&mut connection, properties)?);
+    let set = connection.manager("SetUnitProperties", "sba(sv)", &body);
     set.map(drop).map_err(|refused| at(unit, "change", refused))
+}
+
+/// Without what this systemd is too old for; the files get it all the same.
+fn known(connection: &mut Connection, properties: &[Property]) -> Result<Vec<Property>, Error> {
+    let is_idle = |one: &Property| one.name == property::WEIGHT && one.value == Value::U64(property::IDLE);
+    let mut properties = properties.to_vec();
+    if properties.iter().any(is_idle) && connection.release()? < property::IDLE_SINCE {
+        properties.retain(|one| !is_idle(one));
+    }
+    Ok(properties)
 }
 
 /// A unit that has failed stays on systemd's books until it is told to forget it.
