@@ -14,7 +14,7 @@ use crate::init::{self, Host, Kit};
 use crate::plan::Plan;
 use crate::plan::Side;
 use crate::plan::cgroup::Version;
-use crate::state::{Entry, FIFO, RESULT};
+use crate::state::{Entry, FIFO};
 use crate::sys::process;
 use crate::wire::{self, FromInit, HostEnd};
 
@@ -70,7 +70,7 @@ fn with_cgroup(order: &Order<'_>, cgroup: &cgroup::Made) -> Result<Parts, Error>
         wire: init_end,
         proc: &proc,
         lock: order.entry.dir(),
-        start: fifos(order)?,
+        start: fifo(order)?,
         sources: sources::open(plan, &proc)?,
         joins: joins(&plan.namespaces.join_inside)?,
         host: work(plan),
@@ -107,30 +107,17 @@ fn work(plan: &Plan) -> Host {
     }
 }
 
-/// Both fifos are opened here: a mapped root could not reach them, and init needs no path.
-fn fifos(order: &Order<'_>) -> Result<Option<init::Start>, Error> {
+/// Opened here: a mapped root could not reach it, and init needs no path. For both, which does not wait for anybody.
+fn fifo(order: &Order<'_>) -> Result<Option<OwnedFd>, Error> {
     if order.start == Start::Now {
         return Ok(None);
     }
-    let both = || {
-        let signal = fifo(order, FIFO)?;
-        let result = fifo(order, RESULT)?;
-        // A second time for writing alone: `start` hears the end when the last writer is gone.
-        let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let writer = openat(order.entry.dir(), RESULT, flags, Mode::empty())?;
-        drop(result);
-        Ok::<_, nix::errno::Errno>(init::Start { signal, result: writer })
-    };
-    both()
+    let dir = order.entry.dir();
+    let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    nix::unistd::mkfifoat(dir, FIFO, Mode::from_bits_truncate(0o600))
+        .and_then(|()| openat(dir, FIFO, flags, Mode::empty()))
         .map(Some)
         .map_err(|errno| Error::system(format!("make a fifo in {}", order.entry.path().display()), errno))
-}
-
-/// Open for both, which does not wait for anybody.
-fn fifo(order: &Order<'_>, name: &str) -> nix::Result<OwnedFd> {
-    let dir = order.entry.dir();
-    nix::unistd::mkfifoat(dir, name, Mode::from_bits_truncate(0o600))?;
-    openat(dir, name, OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 fn joins(planned: &[crate::plan::namespaces::Join]) -> Result<Vec<(i32, OwnedFd)>, Error> {

@@ -84,6 +84,11 @@ pub fn start(order: &Order<'_>) -> Result<(Spawned, Option<OwnedFd>), Error> {
             kit.host = Host::HasWork;
         }
         join::run(plan, kit)
+    })
+    .map_err(|error| match error.errno() {
+        // The clone itself enters the cgroup.
+        Some(libc::EBUSY) => not_in(&error),
+        _ => error,
     })?;
     match attend(order, &cgroup, &child, (&host_end, host)) {
         Ok(terminal) => Ok((child, terminal)),
@@ -105,7 +110,7 @@ fn target(record: &Record) -> Result<OwnedFd, Error> {
 }
 
 fn not_in(error: &Error) -> Error {
-    Error::new(error.kind(), format!("exec: error adding pid to cgroup: {error}"))
+    Error::new(error.kind(), format!("exec: error adding pid of a new process to cgroups: {error}"))
 }
 
 fn duplicate(fd: &OwnedFd) -> Result<OwnedFd, Error> {

@@ -10,48 +10,49 @@ use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::error::{Error, Kind};
-use crate::state::{Entry, FIFO, RESULT};
+use crate::state::{Entry, FIFO};
 use crate::wire;
 
-/// Writes to the fifo at which init waits, and listens at the other until execve has closed init's end: no news is good news.
+/// Writes to the fifo at which init waits, and watches until init has let go of it, at its execve or its end. No news is good news.
+///
+/// One fifo carries both ways: only when its last reader is gone do we read, so that our own word is never taken for an answer.
 pub fn start(entry: &Entry) -> Result<(), Error> {
-    let wrong = |name: &str, errno: Errno| {
-        Error::system(format!("open {}", entry.path().join(name).display()), errno)
-    };
+    let wrong = |errno: Errno| Error::system(format!("open {}", entry.path().join(FIFO).display()), errno);
     let dead = || Error::new(Kind::System, "container process is already dead");
     let flags = OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-    let result = openat(entry.dir(), RESULT, OFlag::O_RDONLY | flags, Mode::empty())
-        .map_err(|errno| wrong(RESULT, errno))?;
-    let signal = match openat(entry.dir(), FIFO, OFlag::O_WRONLY | flags, Mode::empty()) {
+    let fifo = match openat(entry.dir(), FIFO, OFlag::O_WRONLY | flags, Mode::empty()) {
         // Nobody reads: init has ended.
         Err(Errno::ENXIO) => return Err(dead()),
-        other => other.map_err(|errno| wrong(FIFO, errno))?,
+        other => other.map_err(wrong)?,
     };
-    nix::unistd::write(&signal, b"0").map_err(|errno| wrong(FIFO, errno))?;
-    let mut watched = [PollFd::new(result.as_fd(), PollFlags::POLLIN)];
+    nix::unistd::write(&fifo, GO).map_err(wrong)?;
+    // An error is all that a writer hears of its readers, and what comes without being asked for.
+    let mut watched = [PollFd::new(fifo.as_fd(), PollFlags::empty())];
     while let Err(errno) = poll(&mut watched, PollTimeout::NONE) {
         if errno != Errno::EINTR {
-            return Err(wrong(RESULT, errno));
+            return Err(wrong(errno));
         }
     }
+    let answer = openat(entry.dir(), FIFO, OFlag::O_RDONLY | flags, Mode::empty()).map_err(wrong)?;
+    drop(fifo);
     let mut told = Vec::new();
     // Whatever cannot be read is no news either.
-    drop(std::fs::File::from(result).read_to_end(&mut told));
-    match told.is_empty() {
-        false => Err(wire::decode_error(&told)),
+    drop(std::fs::File::from(answer).read_to_end(&mut told));
+    match told.as_slice() {
         // Whether the program runs or has ended already: it has begun.
-        true => unlink(entry),
+        [] => unlink(entry),
+        // It ended without having heard us.
+        told if told == GO => Err(dead()),
+        told => Err(wire::decode_error(told)),
     }
 }
 
+/// No error begins with it (`wire::encode`).
+const GO: &[u8] = b"0";
+
 fn unlink(entry: &Entry) -> Result<(), Error> {
-    for name in [RESULT, FIFO] {
-        match unlinkat(entry.dir(), name, UnlinkatFlags::NoRemoveDir) {
-            Ok(()) | Err(Errno::ENOENT) => {}
-            Err(errno) => {
-                return Err(Error::system(format!("remove {}", entry.path().join(name).display()), errno));
-            }
-        }
+    match unlinkat(entry.dir(), FIFO, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(Error::system(format!("remove {}", entry.path().join(FIFO).display()), errno)),
     }
-    Ok(())
 }

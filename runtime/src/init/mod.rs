@@ -8,6 +8,7 @@ pub mod console;
 pub mod copy_up;
 pub mod devices;
 pub mod fds;
+pub mod flags;
 pub mod fresh;
 pub mod hooks;
 pub mod join;
@@ -50,23 +51,15 @@ pub struct Kit<'a> {
     pub proc: &'a OwnedFd,
     /// The container's locked directory: whoever wants to remove what a killed runtime left waits until we have ended too.
     pub lock: BorrowedFd<'a>,
-    /// Where `start` will be heard and answered; None for `run`, which says it over the wire.
-    pub start: Option<Start>,
+    /// The fifo where `start` is heard and answered, open for both, so that reading waits for a writer; None for `run`, which says it
+    /// over the wire.
+    pub start: Option<OwnedFd>,
     pub sources: Sources,
     /// Namespaces to join from inside, with their clone flags.
     pub joins: Vec<(i32, OwnedFd)>,
     pub host: Host,
     pub ignored_signals: u64,
     pub state: hooks::State,
-}
-
-/// Two fifos that need no path any more.
-#[derive(Debug)]
-pub struct Start {
-    /// Open for both, so that reading waits for a writer.
-    pub signal: OwnedFd,
-    /// Open for writing; execve closes it.
-    pub result: OwnedFd,
 }
 
 /// Whether init has to wait until the host has done its part.
@@ -104,12 +97,12 @@ pub fn run(plan: &Plan, mut kit: Kit<'_>) -> ! {
 }
 
 /// Waits for `start`, which hears what goes wrong afterwards.
-fn begin_later(plan: &Plan, (state, start): (&hooks::State, &Start), ready: &Prepared) {
+fn begin_later(plan: &Plan, (state, fifo): (&hooks::State, &OwnedFd), ready: &Prepared) {
     let mut signal = [0; 1];
-    if nix::unistd::read(&start.signal, &mut signal) == Ok(1) {
+    if nix::unistd::read(fifo, &mut signal) == Ok(1) {
         let error = begin(plan, state, ready);
         // Best effort: `start` may have been killed meanwhile.
-        let _ = nix::unistd::write(&start.result, &wire::encode(&error));
+        let _ = nix::unistd::write(fifo, &wire::encode(&error));
     }
 }
 
@@ -337,13 +330,13 @@ fn run_hooks(
 /// What outlives the preparation.
 fn needed(kit: &Kit<'_>) -> Vec<RawFd> {
     let mut needed = vec![kit.wire.as_fd().as_raw_fd(), kit.lock.as_raw_fd()];
-    needed.extend(kit.start.iter().flat_map(|start| [start.signal.as_raw_fd(), start.result.as_raw_fd()]));
+    needed.extend(kit.start.iter().map(AsRawFd::as_raw_fd));
     needed
 }
 
 fn descriptors(kit: &Kit<'_>, sources: &Sources) -> Vec<RawFd> {
     let mut all = vec![kit.wire.as_fd().as_raw_fd(), kit.proc.as_raw_fd(), kit.lock.as_raw_fd()];
-    all.extend(kit.start.iter().flat_map(|start| [start.signal.as_raw_fd(), start.result.as_raw_fd()]));
+    all.extend(kit.start.iter().map(AsRawFd::as_raw_fd));
     all.extend(kit.joins.iter().map(|(_, fd)| fd.as_raw_fd()));
     all.extend(sources.descriptors());
     all

@@ -6,12 +6,13 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 
 use super::fds;
+use super::flags::{self, reset_flags, set_attrs};
 use super::fresh;
 use super::place::{self, Kind, Place};
 use super::sources::{Sources, clone_of, translate};
 use crate::error::{self, Error};
 use crate::plan::mount_options::{Change, Tree};
-use crate::plan::mounts::{Bind, Mount, Source, What};
+use crate::plan::mounts::{Bind, Locks, Mount, Source, What};
 use crate::plan::rootfs::Rootfs;
 use crate::sys::{self, mount, path};
 
@@ -79,6 +80,9 @@ fn attach_bind(at: usize, planned: &Mount, bind: &Bind, site: &mut Site<'_>) -> 
         false => Kind::File,
     };
     // The attributes first: at no moment is it there without them.
+    if bind.locks == Locks::Held {
+        flags::refuse_locked(&tree, planned.attrs.own).map_err(fail)?;
+    }
     reset_flags(&tree, planned.attrs.own, bind.reset)
         .and_then(|()| set_attrs(&tree, planned.attrs.tree, Tree::Whole))
         .map_err(fail)?;
@@ -86,51 +90,6 @@ fn attach_bind(at: usize, planned: &Mount, bind: &Bind, site: &mut Site<'_>) -> 
     mount::attach(&tree, &target.fd).map_err(fail)?;
     fds::leave(target.fd);
     Ok(tree)
-}
-
-/// Flags that are only to be reset may be locked; the one kind that the kernel never locks goes in any case.
-fn reset_flags(tree: &OwnedFd, named: Change, reset: u64) -> std::io::Result<()> {
-    let all = Change { set: named.set, clear: named.clear | reset };
-    match set_attrs(tree, all, Tree::One) {
-        Err(source) if source.raw_os_error() == Some(libc::EPERM) && reset != 0 => {
-            let never_locked = reset & libc::MOUNT_ATTR_NOSYMFOLLOW;
-            set_attrs(tree, Change { set: named.set, clear: named.clear | never_locked }, Tree::One)
-        }
-        other => other,
-    }
-}
-
-/// A flag that a more privileged namespace has locked cannot be cleared, but one that is not even set need not be.
-fn set_attrs(tree: &OwnedFd, change: Change, reach: Tree) -> std::io::Result<()> {
-    if change.is_empty() {
-        return Ok(());
-    }
-    let first = mount::set_attrs(tree, change.set, change.clear, reach.flag());
-    match &first {
-        Err(source) if source.raw_os_error() == Some(libc::EPERM) && change.clear != 0 => {}
-        _ => return first,
-    }
-    let present = present_flags(tree)?;
-    let clear = change.clear & present & !libc::MOUNT_ATTR__ATIME;
-    match (clear, change.set) {
-        (0, 0) => Ok(()),
-        // Clearing the access time field is asked for only together with setting it; without it the present kind stays.
-        (0, set) => mount::set_attrs(tree, set & !libc::MOUNT_ATTR__ATIME, 0, reach.flag()),
-        _ => first,
-    }
-}
-
-fn present_flags(tree: &OwnedFd) -> std::io::Result<u64> {
-    use nix::sys::statvfs::{FsFlags, fstatvfs};
-    let present = fstatvfs(tree)?.flags();
-    let pairs = [
-        (FsFlags::ST_RDONLY, libc::MOUNT_ATTR_RDONLY),
-        (FsFlags::ST_NOSUID, libc::MOUNT_ATTR_NOSUID),
-        (FsFlags::ST_NODEV, libc::MOUNT_ATTR_NODEV),
-        (FsFlags::ST_NOEXEC, libc::MOUNT_ATTR_NOEXEC),
-        (FsFlags::ST_NODIRATIME, libc::MOUNT_ATTR_NODIRATIME),
-    ];
-    Ok(pairs.iter().filter(|(flag, _)| present.contains(*flag)).fold(0, |sum, (_, attr)| sum | attr))
 }
 
 fn change(planned: &Mount, site: &Site<'_>) -> Result<OwnedFd, Error> {

@@ -51,9 +51,20 @@ pub struct Bind {
     pub source: Source,
     pub tree: Tree,
     pub idmap: Option<Idmap>,
+    pub locks: Locks,
     /// Flags of the source that go because others were named, unless they are locked: runc sets exactly what is named, and
     /// keeps everything where nothing is.
     pub reset: u64,
+}
+
+/// Whether flags that the source has may be taken off when they are named (`rw`, `dev`, another kind of access time).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Locks {
+    /// By whoever may mount.
+    Open,
+    /// Not for a user namespace, which gets mounts of a more privileged one: the kernel locks them (mount_namespaces(7)). The host
+    /// may have opened this one with its own rights, and then nothing but we would refuse.
+    Held,
 }
 
 /// Where a bind comes from.
@@ -218,13 +229,13 @@ fn bind(mount: &SpecMount, parsed: &Parsed, view: &View<'_>, at: (&str, &Spec)) 
         Ok(inside) if !inside.as_os_str().is_empty() => Source::Root(inside.to_owned()),
         _ => Source::Host(source),
     };
-    let reset = match view.namespaces.user_is_foreign() {
+    let (locks, reset) = match view.namespaces.user_is_foreign() {
         // The rest is locked in a user namespace.
-        true => reset(parsed.attrs.own) & libc::MOUNT_ATTR_NOSYMFOLLOW,
-        false => reset(parsed.attrs.own),
+        true => (Locks::Held, reset(parsed.attrs.own) & libc::MOUNT_ATTR_NOSYMFOLLOW),
+        false => (Locks::Open, reset(parsed.attrs.own)),
     };
     let idmap = idmap(mount, parsed, field, spec)?;
-    Ok(Bind { source, tree: parsed.bind.unwrap_or(Tree::One), idmap, reset })
+    Ok(Bind { source, tree: parsed.bind.unwrap_or(Tree::One), idmap, locks, reset })
 }
 
 /// Mappings of the mount's own; with the bare option, those of the container.
@@ -276,7 +287,8 @@ fn may_mount_sysfs(view: &View<'_>) -> bool {
 
 /// The host's /sys instead: the same network namespace, hence the same content.
 fn bound_sysfs(destination: PathBuf, parsed: Parsed) -> Mount {
-    let bind = Bind { source: Source::Host(PathBuf::from("/sys")), tree: Tree::Whole, idmap: None, reset: 0 };
+    let source = Source::Host(PathBuf::from("/sys"));
+    let bind = Bind { source, tree: Tree::Whole, idmap: None, locks: Locks::Open, reset: 0 };
     let mut tree = parsed.attrs.own;
     // Access times of mounts that come from a more privileged namespace are locked.
     tree.set &= !libc::MOUNT_ATTR__ATIME;

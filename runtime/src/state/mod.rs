@@ -19,9 +19,7 @@ pub use live::{Status, is_alive, start_time};
 pub use record::{Cgroup, CgroupDir, Driver, Head, Intent, PidNamespace, Process, Record, VERSION};
 pub use root::{Found, Root};
 
-/// In a container's directory: what `start` opens to let init go on.
+/// In a container's directory: what `start` opens to let init go on, and to hear what went wrong between that and execve.
 pub const FIFO: &str = "exec.fifo";
-/// In a container's directory: where `start` reads what went wrong between that and execve.
-pub const RESULT: &str = "exec.result";
 /// In a container's directory.
 pub const STATE: &str = "state.json";
