@@ -4,6 +4,7 @@
 mod as_user;
 mod assets;
 mod build;
+mod builders;
 mod bundle;
 mod cargo_test;
 mod case;
@@ -48,6 +49,8 @@ enum Verb {
     Run(compare::Args),
     /// List the cases: name, and the source of the rule.
     List,
+    /// Measure a builder beside others, in turn: wall and processor time, daemons included.
+    BenchBuilder(builders::Args),
     /// Build the same Dockerfiles with another builder and with ours, and compare the images.
     Differential(differential::Args),
     /// Build the workspace, then build an image from an embedded Dockerfile and run it.
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
 fn dispatch(verb: Verb) -> Result<ExitCode> {
     match verb {
         Verb::Run(args) => return compare::run(&args),
+        Verb::BenchBuilder(args) => return builders::bench(&args),
         Verb::Differential(args) => return differential::differential(&args),
         Verb::Demo(args) => return demo::demo(&args),
         Verb::Proof(args) => return proof::proof(&args),

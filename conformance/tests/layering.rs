@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// Room, and the rooms that it may name; itself always.
-const TABLE: [(&str, &[&str]); 25] = [
+const TABLE: [(&str, &[&str]); 26] = [
     ("sys", &[]),
     ("process", &["sys"]),
     ("needs", &["process"]),
@@ -28,6 +28,7 @@ const TABLE: [(&str, &[&str]); 25] = [
     ("as_user", &["process"]),
     ("compare", &["build", "case", "cases", "needs", "report", "subject", "suite", "trial"]),
     ("demo", &["build", "needs", "process"]),
+    ("builders", &["build", "differential", "process"]),
     ("differential", &["assets", "build", "case", "image", "process", "report"]),
     ("bench", &["build", "bundle", "case", "needs", "process", "subject", "sys", "trial"]),
     (

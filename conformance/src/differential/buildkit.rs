@@ -15,7 +15,7 @@ use super::recipe::{Frontend, Recipe};
 use crate::process::{self, Ended, Running};
 
 #[derive(Debug)]
-pub(super) struct Buildkit {
+pub(crate) struct Buildkit {
     running: Running,
     client: PathBuf,
     dir: PathBuf,
@@ -25,7 +25,7 @@ pub(super) struct Buildkit {
 
 impl Buildkit {
     /// A daemon whose data are in `dir`, and to which the OCI archive `base` is known.
-    pub(super) fn start_in(dir: &Path, base: &Path) -> Result<Self> {
+    pub(crate) fn start_in(dir: &Path, base: &Path) -> Result<Self> {
         let daemon = process::find("buildkitd").context("find buildkitd")?;
         std::fs::create_dir(dir.join("base"))?;
         let mut tar = Command::new("tar");
@@ -50,14 +50,14 @@ impl Buildkit {
         Ok(this)
     }
 
-    pub(super) fn command(&self, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.client);
         command.arg("--addr").arg(address(&self.dir)).args(words);
         builder::without_proxies(command)
     }
 
     /// `buildctl build` of `folder`'s Dockerfile in `context`; the caller adds the output.
-    pub(super) fn build_command(&self, folder: &Path, context: &Path) -> Command {
+    pub(crate) fn build_command(&self, folder: &Path, context: &Path) -> Command {
         let mut command = self.command(&["build", "--progress=plain", "--frontend=dockerfile.v0"]);
         command
             .arg(format!("--local=context={}", context.display()))
@@ -68,7 +68,12 @@ impl Buildkit {
         command
     }
 
-    pub(super) fn stop(self) -> Result<()> {
+    /// The daemon.
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    pub(crate) fn stop(self) -> Result<()> {
         self.running.signal(Signal::SIGTERM)?;
         self.running.end(PATIENCE)?;
         Ok(())

@@ -16,7 +16,7 @@ use super::recipe::{Frontend, Recipe};
 use crate::process::{self, Ended, Running};
 
 #[derive(Debug)]
-pub(super) struct Docker {
+pub(crate) struct Docker {
     running: Running,
     client: PathBuf,
     name: String,
@@ -32,7 +32,7 @@ impl Docker {
     }
 
     /// A daemon whose data are in `dir`.
-    pub(super) fn start_in(dir: &Path) -> Result<Self> {
+    pub(crate) fn start_in(dir: &Path) -> Result<Self> {
         let daemon = process::find("dockerd").context("find dockerd (Debian: docker.io)")?;
         let version = process::run(Command::new(&daemon).arg("--version"), PATIENCE)?.success()?.out;
         let version = version.split([' ', ',']).find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
@@ -61,7 +61,7 @@ impl Docker {
         Ok(this)
     }
 
-    pub(super) fn command(&self, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.client);
         command
             .args(words)
@@ -71,7 +71,12 @@ impl Docker {
         builder::without_proxies(command)
     }
 
-    pub(super) fn stop(self) -> Result<()> {
+    /// The daemon.
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    pub(crate) fn stop(self) -> Result<()> {
         self.running.signal(Signal::SIGTERM)?;
         self.running.end(PATIENCE)?;
         Ok(())

@@ -4,13 +4,13 @@
 //! Invariant: a difference that no row of `known/buildkit.toml` explains is a failure, and so is a row that explains nothing.
 
 mod builder;
-mod buildkit;
+pub(crate) mod buildkit;
 mod compare;
-mod docker;
+pub(crate) mod docker;
 mod image;
 mod known;
 mod ours;
-mod place;
+pub(crate) mod place;
 mod recipe;
 mod tree;
 

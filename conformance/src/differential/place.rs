@@ -13,16 +13,16 @@ use crate::{assets, image, process};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The name of the base image in the recipes.
-pub(super) const BASE: &str = "docker.io/library/base:latest";
+pub(crate) const BASE: &str = "docker.io/library/base:latest";
 
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     dir: PathBuf,
 }
 
 impl Place {
     /// Makes context and base image below `dir`.
-    pub(super) fn make(dir: &Path, binaries: &Path) -> Result<Self> {
+    pub(crate) fn make(dir: &Path, binaries: &Path) -> Result<Self> {
         let this = Self { dir: dir.to_owned() };
         let script = dir.join("context.sh");
         std::fs::write(&script, include_str!("../../differential/context.sh"))?;
@@ -45,12 +45,12 @@ impl Place {
     }
 
     /// The archive of the base image.
-    pub(super) fn base(&self) -> PathBuf {
+    pub(crate) fn base(&self) -> PathBuf {
         self.dir.join("base.tar")
     }
 
     /// A fresh directory for a builder.
-    pub(super) fn folder(&self, name: &str) -> Result<PathBuf> {
+    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.dir.join(name);
         std::fs::create_dir(&folder).with_context(|| format!("make {}", folder.display()))?;
         Ok(folder)

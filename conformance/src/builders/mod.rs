@@ -1,0 +1,147 @@
+//! `conformance bench-builder`: builders measured side by side, in turn within one run, since only such times can be compared.
+//!
+//! Invariant: two builders are compared only over the same product: the same compression, an archive or none.
+
+mod contestant;
+mod usage;
+mod workload;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use self::contestant::{Contestant, Product};
+use self::usage::Cost;
+use self::workload::Workload;
+use crate::build;
+use crate::differential::place::Place;
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Args {
+    /// Our builder, or another version of it: a path, or `ours`.
+    #[arg(long, value_name = "PATH")]
+    builder: String,
+    /// A builder to compare with: docker, buildkit (buildkitd and buildctl on PATH), buildah. May be given several times.
+    #[arg(long = "peer")]
+    peers: Vec<String>,
+    /// How often everything is measured.
+    #[arg(long, default_value_t = 3)]
+    rounds: u64,
+    /// Only cases whose name contains this. May be given several times.
+    #[arg(long)]
+    filter: Vec<String>,
+}
+
+/// State of the cache when a build begins.
+const STATES: [&str; 3] = ["cold", "cached", "one file changed"];
+
+/// Costs by case, product, state and builder.
+type Costs = BTreeMap<(&'static str, &'static str, usize, &'static str), Vec<Cost>>;
+
+/// Measures, and prints the table.
+pub(crate) fn bench(args: &Args) -> Result<ExitCode> {
+    let binaries = build::beside()?;
+    let work = tempfile::Builder::new().prefix("builders.").tempdir_in(crate::work_root())?;
+    let place = Place::make(work.path(), &binaries)?;
+    let binary = match args.builder.as_str() {
+        "ours" => binaries.join("builder"),
+        path => PathBuf::from(path).canonicalize().with_context(|| format!("find {path}"))?,
+    };
+    let wanted =
+        |w: &Workload| args.filter.is_empty() || args.filter.iter().any(|f| w.name().contains(f.as_str()));
+    let workloads: Vec<Workload> = workload::ALL.into_iter().filter(wanted).collect();
+    let ours = Contestant::ours(&place, binary, binaries.join("runtime"))?;
+    let peak = peak(&ours, &place)?;
+    let mut contestants = vec![ours];
+    for peer in &args.peers {
+        contestants.push(match peer.as_str() {
+            "docker" => Contestant::docker(&place)?,
+            "buildkit" => Contestant::buildkit(&place)?,
+            "buildah" => Contestant::buildah(&place)?,
+            other => bail!("{other} is no peer: docker, buildkit, buildah"),
+        });
+    }
+    let measured = measure(&contestants, &workloads, (&place, args.rounds));
+    for contestant in contestants {
+        contestant.end()?;
+    }
+    let mut out = std::io::stdout().lock();
+    print(&mut out, &measured?)?;
+    writeln!(out, "\npeak memory of ours, {}: {} MiB", Workload::Large.name(), peak / 1024)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Before anything else is run, so that no other child was larger.
+fn peak(ours: &Contestant, place: &Place) -> Result<i64> {
+    let (folder, context) = Workload::Large.write(&place.folder("peak")?)?;
+    ours.forget()?;
+    ours.build((&folder, &context), Product::Zstd)?;
+    usage::peak()
+}
+
+fn measure(
+    contestants: &[Contestant],
+    workloads: &[Workload],
+    (place, rounds): (&Place, u64),
+) -> Result<Costs> {
+    let mut costs = Costs::new();
+    for (number, workload) in workloads.iter().enumerate() {
+        let (folder, context) = workload.write(&place.folder(&format!("case-{number}"))?)?;
+        for round in 0..rounds {
+            for product in [Product::Stored, Product::Gzip, Product::Zstd] {
+                let able: Vec<&Contestant> = contestants.iter().filter(|c| c.offers(product)).collect();
+                if able.len() < 2 && contestants.len() > 1 {
+                    continue;
+                }
+                writeln!(std::io::stderr(), "{}, {}", workload.name(), product.name())?;
+                for contestant in able {
+                    contestant.forget()?;
+                    for (state, _) in STATES.iter().enumerate() {
+                        if state == 2 && !workload.change(&context, round)? {
+                            continue;
+                        }
+                        let cost = contestant.build((&folder, &context), product)?;
+                        let key = (workload.name(), product.name(), state, contestant.name());
+                        costs.entry(key).or_default().push(cost);
+                    }
+                }
+            }
+        }
+    }
+    Ok(costs)
+}
+
+fn print(out: &mut impl Write, costs: &Costs) -> Result<()> {
+    writeln!(
+        out,
+        "{:52} {:17} {:9} {:>8} {:>8}  ours / it: wall, CPU",
+        "case", "", "builder", "wall s", "CPU s"
+    )?;
+    for ((case, product, state, builder), all) in costs {
+        let (wall, cpu) = (median(all, |cost| cost.wall), median(all, |cost| cost.cpu));
+        let ours = costs.get(&(*case, *product, *state, "ours")).filter(|_| *builder != "ours");
+        let ratio = ours.map_or(String::new(), |ours| {
+            let ratio = |ours: f64, theirs: f64| if theirs > 0.0 { ours / theirs } else { f64::NAN };
+            format!(
+                "{:8.2} {:8.2}",
+                ratio(median(ours, |cost| cost.wall), wall),
+                ratio(median(ours, |cost| cost.cpu), cpu)
+            )
+        });
+        let name = format!("{case} ({product})");
+        let state = STATES.get(*state).copied().unwrap_or_default();
+        let line = format!("{name:52} {state:17} {builder:9} {wall:8.3} {cpu:8.3} {ratio}");
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+fn median(costs: &[Cost], field: impl Fn(&Cost) -> Duration) -> f64 {
+    let mut values: Vec<Duration> = costs.iter().map(field).collect();
+    values.sort();
+    values.get(values.len() / 2).copied().unwrap_or_default().as_secs_f64()
+}
