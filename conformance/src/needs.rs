@@ -29,6 +29,8 @@ pub(crate) enum Need {
     Program(&'static str),
     /// /dev/net/tun can be opened, which network helpers need.
     Tun,
+    /// criu, and a kernel and rights with which it works.
+    Criu,
 }
 
 /// What this host and this user have.
@@ -86,6 +88,7 @@ impl Host {
             }
             Need::Program(name) => process::find(name).is_none().then(|| format!("{name} is not installed")),
             Need::Tun => self.tun.clone().err(),
+            Need::Criu => criu().err(),
         }
     }
 
@@ -118,6 +121,19 @@ fn user_namespaces() -> Result<(), String> {
         Ok(ended) if ended.code == 0 => Ok(()),
         Ok(ended) => Err(format!("user namespaces are off: {}", ended.err.trim())),
         Err(error) => Err(format!("user namespaces: {error}")),
+    }
+}
+
+/// Asked where it is needed only: it tries many calls.
+fn criu() -> Result<(), String> {
+    let criu = process::find("criu").ok_or("criu is not installed")?;
+    let mut command = std::process::Command::new(criu);
+    match process::run(command.arg("check"), std::time::Duration::from_secs(60)) {
+        Ok(ended) if ended.code == 0 => Ok(()),
+        Ok(ended) => {
+            Err(format!("criu does not work here: {}", ended.err.lines().next().unwrap_or_default()))
+        }
+        Err(error) => Err(format!("criu: {error}")),
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::bundle::Bundle;
 use crate::case::{BOUND, Case, Ctx};
+use crate::process::Running;
 use crate::{process, sys};
 
 pub(crate) const CASES: &[Case] = &[
@@ -73,21 +74,41 @@ fn terminal_bundle(ctx: &Ctx, words: &[&str]) -> Result<Bundle> {
 
 /// Runs `runtime ARGS... --console-socket S ID WORDS...`, and gives the descriptor that arrives.
 fn master(ctx: &Ctx, before: &[&str], after: &[&str]) -> Result<OwnedFd> {
+    master_within(ctx, before, after, BOUND)
+}
+
+/// The same, with a bound for all of it.
+pub(super) fn master_within(ctx: &Ctx, before: &[&str], after: &[&str], bound: Duration) -> Result<OwnedFd> {
     // A socket's path has at most 107 bytes: the case's directory may be long.
     let short = tempfile::Builder::new().prefix("cc.").tempdir_in("/tmp")?;
     let path = short.path().join("s");
     let listener = UnixListener::bind(&path)?;
     let path = path.to_string_lossy().into_owned();
-    let running = ctx.rt_start(&[before, &["--console-socket", &path], after].concat())?;
-    if !process::readable(listener.as_fd(), Duration::from_secs(10))? {
-        let ended = running.end(BOUND)?;
+    let mut running = ctx.rt_start(&[before, &["--console-socket", &path], after].concat())?;
+    if !connects(&listener, &mut running, bound)? {
+        let ended = running.end(bound)?;
         bail!("{}", ended.unexpected("nobody connects to the console socket"));
     }
     let (stream, _) = listener.accept()?;
-    ensure!(process::readable(stream.as_fd(), BOUND)?, "nothing arrives on the console socket");
+    ensure!(process::readable(stream.as_fd(), bound)?, "nothing arrives on the console socket");
     let master = sys::receive_descriptor(stream.as_fd())?;
-    running.end(BOUND)?.success()?;
+    running.end(bound)?.success()?;
     Ok(master)
+}
+
+/// Whether somebody connects before the runtime ends or the time is over.
+fn connects(listener: &UnixListener, running: &mut Running, bound: Duration) -> Result<bool> {
+    let deadline = std::time::Instant::now() + bound;
+    while std::time::Instant::now() < deadline {
+        if process::readable(listener.as_fd(), Duration::from_millis(200))? {
+            return Ok(true);
+        }
+        if running.ends_within(Duration::ZERO)?.is_some() {
+            // It may have connected as the last thing that it did.
+            return process::readable(listener.as_fd(), Duration::ZERO);
+        }
+    }
+    Ok(false)
 }
 
 /// Everything that comes from a pty until its other side is closed.

@@ -4,6 +4,7 @@
 
 mod caps;
 mod cgroups;
+mod checkpoint;
 mod cli_runc;
 mod console;
 mod errors;
@@ -41,4 +42,5 @@ pub(crate) const ALL: &[&[Case]] = &[
     escapes::CASES,
     faults::CASES,
     state::CASES,
+    checkpoint::CASES,
 ];

@@ -10,11 +10,11 @@ use super::Global;
 use crate::bundle::{self, Bundle};
 use crate::error::{Error, Kind};
 use crate::host::create::{Alive, Order, Start, create as carry_out, write_pid};
-use crate::host::{cgroup, clock, console, facts, hooks, seal, undo};
+use crate::host::{cgroup, clock, console, facts, hooks, proc, seal, undo};
 use crate::plan::facts::Facts;
 use crate::plan::rootfs::Pivot;
 use crate::plan::{self, Keyring, Options, Plan};
-use crate::state::{self, ContainerId, Entry, Intent, PidNamespace, Process, Record};
+use crate::state::{self, Clocks, ContainerId, Entry, Intent, PidNamespace, Process, Record};
 use crate::sys;
 
 /// create a container
@@ -84,15 +84,9 @@ pub(super) fn bear(args: &Common, start: Start, mode: Mode, global: &Global) -> 
     check_console(&bundle, args.console_socket.as_deref(), mode)?;
     check_preserved(preserve_fds)?;
     let facts = facts::measure()?;
-    let options = Options {
-        id: args.id.clone(),
-        bundle: bundle.dir.clone(),
-        pivot: if args.no_pivot { Pivot::MoveOver } else { Pivot::PivotRoot },
-        keyring: if args.no_new_keyring { Keyring::Inherit } else { Keyring::Own(format!("_ses.{id}")) },
-        preserve_fds,
-        cgroups: global.cgroups,
-        rootless: global.rootless,
-    };
+    let pivot = if args.no_pivot { Pivot::MoveOver } else { Pivot::PivotRoot };
+    let keyring = if args.no_new_keyring { Keyring::Inherit } else { Keyring::Own(format!("_ses.{id}")) };
+    let options = Options { preserve_fds, ..options((&args.id, &bundle), (pivot, keyring), global) };
     let plan = plan::plan(&bundle.spec, &facts, &options)?;
     global.warn(&plan.warnings);
     if let Some(program) = &plan.seccomp {
@@ -109,7 +103,29 @@ pub(super) fn bear(args: &Common, start: Start, mode: Mode, global: &Global) -> 
     }
 }
 
-fn intend(id: &ContainerId, bundle: &Bundle, plan: &Plan, global: &Global) -> Result<Entry, Error> {
+/// What the command line asked for, as far as `create` and `restore` have it in common.
+pub(super) fn options(
+    (id, bundle): (&str, &Bundle),
+    (pivot, keyring): (Pivot, Keyring),
+    global: &Global,
+) -> Options {
+    Options {
+        id: id.to_owned(),
+        bundle: bundle.dir.clone(),
+        pivot,
+        keyring,
+        preserve_fds: 0,
+        cgroups: global.cgroups,
+        rootless: global.rootless,
+    }
+}
+
+pub(super) fn intend(
+    id: &ContainerId,
+    bundle: &Bundle,
+    plan: &Plan,
+    global: &Global,
+) -> Result<Entry, Error> {
     let own = nix::unistd::getpid().as_raw();
     let by =
         Process::of(own).ok_or_else(|| Error::new(Kind::System, "read /proc/self/stat: no start time"))?;
@@ -118,7 +134,7 @@ fn intend(id: &ContainerId, bundle: &Bundle, plan: &Plan, global: &Global) -> Re
     global.root()?.intend(id, &intent)
 }
 
-type Decided<'a> = (&'a Bundle, &'a Facts, &'a Plan, &'a Entry);
+pub(super) type Decided<'a> = (&'a Bundle, &'a Facts, &'a Plan, &'a Entry);
 
 fn raise(
     args: &Common,
@@ -126,21 +142,18 @@ fn raise(
     (bundle, facts, plan, entry): Decided<'_>,
     global: &Global,
 ) -> Result<(Alive, Record), Error> {
-    let annotations: BTreeMap<String, String> =
-        bundle.spec.annotations().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
-    let version = bundle.spec.version();
-    let subject = hooks::Subject { version, id: &args.id, bundle: &bundle.dir, annotations: &annotations };
     let order = Order {
         plan,
         entry,
         start,
         ignored_signals: facts.caller.ignored_signals,
-        state: hooks::state(&subject),
+        state: state_for_hooks(&args.id, bundle),
         console: args.console_socket.as_deref(),
         warn: &|text| global.log.warn(text),
     };
     let alive = carry_out(&order)?;
-    let told = commit(&alive, (bundle, facts, plan, entry), (&args.id, annotations))
+    let made = (alive.init.pid, alive.cgroup.record(), Clocks::AsConfigured);
+    let told = commit(made, (bundle, facts, plan, entry), &args.id)
         .and_then(|record| tell(args, &alive).map(|()| record));
     match told {
         Ok(record) => Ok((alive, record)),
@@ -152,10 +165,23 @@ fn raise(
     }
 }
 
-fn commit(
-    alive: &Alive,
+fn annotations(bundle: &Bundle) -> BTreeMap<String, String> {
+    let all = bundle.spec.annotations().iter().flatten();
+    all.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// What hooks are told before there is a record.
+pub(super) fn state_for_hooks(id: &str, bundle: &Bundle) -> hooks::State {
+    let annotations = annotations(bundle);
+    let version = bundle.spec.version();
+    hooks::state(&hooks::Subject { version, id, bundle: &bundle.dir, annotations: &annotations })
+}
+
+/// Records the container of this init.
+pub(super) fn commit(
+    (init, cgroup, clocks): (i32, state::Cgroup, Clocks),
     (bundle, facts, plan, entry): Decided<'_>,
-    (id, annotations): (&str, BTreeMap<String, String>),
+    id: &str,
 ) -> Result<Record, Error> {
     let gone = || Error::new(Kind::System, "create the container: init has ended");
     let record = Record {
@@ -164,15 +190,20 @@ fn commit(
         oci_version: bundle.spec.version().clone(),
         bundle: bundle.dir.clone(),
         rootfs: plan.rootfs.path.clone(),
-        init: Process::of(alive.init.pid).ok_or_else(gone)?,
+        init: Process::of(init).ok_or_else(gone)?,
         created: clock::now(),
         owner: facts.caller.uid,
-        annotations,
-        cgroup: alive.cgroup.record(),
+        annotations: annotations(bundle),
+        cgroup,
         pid_namespace: match plan.namespaces.makes(libc::CLONE_NEWPID) {
             true => PidNamespace::Own,
             false => PidNamespace::Shared,
         },
+        streams: match plan.process.terminal {
+            Some(_) => Vec::new(),
+            None => proc::own_streams(),
+        },
+        clocks,
     };
     entry.commit(&record, &bundle.text)?;
     Ok(record)

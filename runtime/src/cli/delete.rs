@@ -9,7 +9,7 @@ use crate::bundle;
 use crate::error::{Error, Kind};
 use crate::host::{hooks, remove};
 use crate::plan::hooks::Hooks;
-use crate::state::{ContainerId, Found, Record, Root, Status};
+use crate::state::{ContainerId, Entry, Found, Record, Root, Status};
 
 /// delete any resources held by the container often used with detached container
 #[derive(Parser, Debug)]
@@ -61,16 +61,24 @@ fn one(args: &Args, record: &Record, (root, global): (&Root, &Global)) -> Result
         }
     }
     // Read before the removal, run after it.
-    let poststop = plan_hooks(&root.config(&id)?);
-    remove::container(&entry, record)?;
-    match poststop {
-        Ok(hooks) => hooks::run(&hooks.poststop, "poststop", "stopped", record),
+    match plan_hooks(&root.config(&id)?) {
+        Ok(hooks) => end(&entry, record, &hooks),
         Err(error) if args.force => {
+            remove::container(&entry, record)?;
             global.log.warn(&format!("poststop hooks are not run: {error}"));
             Ok(())
         }
-        Err(error) => Err(error),
+        Err(error) => {
+            remove::container(&entry, record)?;
+            Err(error)
+        }
     }
+}
+
+/// Removes the container, and runs what is to be run then.
+pub(super) fn end(entry: &Entry, record: &Record, hooks: &Hooks) -> Result<(), Error> {
+    remove::container(entry, record)?;
+    hooks::run(&hooks.poststop, "poststop", "stopped", record)
 }
 
 fn plan_hooks(config: &str) -> Result<Hooks, Error> {

@@ -14,7 +14,7 @@ use crate::host::create::write_pid;
 use crate::host::exec::{Order, Place, start};
 use crate::host::{console, facts, foreground, remove, seal};
 use crate::plan::{Keyring, caps, join};
-use crate::state::{self, ContainerId, Record, Status};
+use crate::state::{self, Clocks, ContainerId, Record, Status};
 
 /// execute new process inside the container
 #[derive(Parser, Debug)]
@@ -94,7 +94,10 @@ fn carry_out(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     check_terminal(process.terminal().unwrap_or(false), args.console_socket.as_deref(), mode)?;
     check_preserved(args.preserve_fds)?;
     let facts = facts::measure()?;
-    let planned = join::plan(&spec, &process, &facts, args.preserve_fds)?;
+    let mut planned = join::plan(&spec, &process, &facts, args.preserve_fds)?;
+    if record.clocks == Clocks::Restored {
+        planned.inside |= libc::CLONE_NEWTIME;
+    }
     global.warn(&planned.warnings);
     let blocked = match mode {
         Mode::Foreground => Some(foreground::block()?),

@@ -23,7 +23,7 @@ pub(super) fn features(_: &Args, _: &Global) -> Result<ExitCode, Error> {
         "linux": linux(),
         "annotations": {
             "io.github.coracle.version": env!("CARGO_PKG_VERSION"),
-            "org.opencontainers.runc.checkpoint.enabled": "false",
+            "org.opencontainers.runc.checkpoint.enabled": "true",
         },
         "potentiallyUnsafeConfigAnnotations": ["bundle", "org.systemd.property.", "org.criu.config"],
     });

@@ -2,6 +2,7 @@
 //!
 //! Invariant: this room parses and prints and decides which steps are taken; the steps are in the rooms below it.
 
+mod checkpoint;
 mod create;
 mod delete;
 mod doctor;
@@ -16,6 +17,7 @@ mod parse;
 mod pause;
 mod plan;
 mod ps;
+mod restore;
 mod run;
 mod spec;
 mod start;

@@ -4,13 +4,14 @@ use std::process::ExitCode;
 
 use super::parse::{Asked, verb};
 use super::{
-    End, create, delete, doctor, events, exec, features, kill, list, pause, plan, ps, run, spec, start,
-    state, update,
+    End, checkpoint, create, delete, doctor, events, exec, features, kill, list, pause, plan, ps, restore,
+    run, spec, start, state, update,
 };
 use crate::error::{Error, Kind};
 
 /// Verb and what it does, in runc's order.
-const VERBS: [(&str, &str); 18] = [
+const VERBS: [(&str, &str); 20] = [
+    ("checkpoint", "checkpoint a running container"),
     ("create", "create a container"),
     ("delete", "delete any resources held by the container often used with detached container"),
     ("doctor", "tell what this host and this user can and cannot do, and how to mend it"),
@@ -22,6 +23,7 @@ const VERBS: [(&str, &str); 18] = [
     ("pause", "pause suspends all processes inside the container"),
     ("plan", "print what create would do with a bundle, and do nothing"),
     ("ps", "ps displays the processes running inside a container"),
+    ("restore", "restore a container from a previous checkpoint"),
     ("resume", "resumes all processes that have been previously paused"),
     ("run", "create and run a container"),
     ("spec", "create a new specification file"),
@@ -46,6 +48,7 @@ pub(super) fn run(mut asked: Asked) -> Result<ExitCode, End> {
     let global = &asked.global;
     global.log.debug(&format!("{name}: begin, process {}", std::process::id()));
     match name.as_str() {
+        "checkpoint" => checkpoint::checkpoint(&verb(&asked)?, global).map_err(End::from),
         "create" => create::create(&verb(&asked)?, global).map_err(End::from),
         "delete" => delete::delete(&verb(&asked)?, global).map_err(End::from),
         "exec" => exec::exec(&verb(&asked)?, global),
@@ -58,6 +61,7 @@ pub(super) fn run(mut asked: Asked) -> Result<ExitCode, End> {
         "pause" => pause::pause(&verb(&asked)?, global).map_err(End::from),
         "plan" => plan::plan(&verb(&asked)?, global).map_err(End::from),
         "ps" => ps::ps(&verb(&asked)?, global).map_err(End::from),
+        "restore" => restore::restore(&verb(&asked)?, global).map_err(End::from),
         "resume" => pause::resume(&verb(&asked)?, global).map_err(End::from),
         "run" => run::run(&verb(&asked)?, global).map_err(End::from),
         "spec" => spec::spec(&verb(&asked)?, global).map_err(End::from),

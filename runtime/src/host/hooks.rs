@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::error::Error;
-use crate::init::hooks::{self, Moment, State};
+pub use crate::init::hooks::State;
+use crate::init::hooks::{self, Moment};
 use crate::plan::hooks::Hook;
 use crate::state::Record;
 

@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod clock;
 pub mod console;
 pub mod create;
+pub mod criu;
 pub mod doctor;
 pub mod exec;
 pub mod facts;

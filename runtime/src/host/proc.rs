@@ -18,3 +18,11 @@ pub fn open_proc() -> Result<OwnedFd, Error> {
         Err(errno) => Err(Error::system("look at /proc", errno)),
     }
 }
+
+/// What our standard streams are, which a container without a terminal has too.
+pub fn own_streams() -> Vec<String> {
+    let name = |number| std::fs::read_link(format!("/proc/self/fd/{number}"));
+    (0..3)
+        .map(|number| name(number).map(|link| link.to_string_lossy().into_owned()).unwrap_or_default())
+        .collect()
+}

@@ -7,6 +7,7 @@
 
 pub mod caps;
 pub mod cgroup;
+pub mod criu;
 pub mod devices;
 pub mod facts;
 pub mod hooks;

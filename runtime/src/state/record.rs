@@ -69,6 +69,22 @@ pub struct Record {
     pub cgroup: Cgroup,
     #[serde(default)]
     pub pid_namespace: PidNamespace,
+    /// What init's standard streams were at first, as the links in /proc/PID/fd show them; none with a terminal. A pipe that it has
+    /// at a later time need not be the caller's.
+    #[serde(default)]
+    pub streams: Vec<String>,
+    #[serde(default)]
+    pub clocks: Clocks,
+}
+
+/// Whether the container is in a time namespace that its configuration does not know of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Clocks {
+    #[default]
+    AsConfigured,
+    /// One that a restore has made, so that clocks go on where they were.
+    Restored,
 }
 
 /// Whether the end of init takes all others along.

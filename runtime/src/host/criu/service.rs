@@ -1,0 +1,214 @@
+//! A CRIU that serves one request over a socket (`criu swrk`).
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{AtFlags, OFlag, open};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::stat::Mode;
+use nix::unistd::{AccessFlags, faccessat};
+
+use super::fields::Fields;
+use super::message::{Answer, Deed, Features, Notify, answer, reply, request};
+use crate::error::{Error, Kind};
+use crate::host::spawn::{Birth, Spawned, spawn};
+use crate::host::undo;
+use crate::init::signals;
+use crate::sys::{clone, fds, pidfd};
+use crate::wire;
+
+/// A process that waits for a request.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) child: Spawned,
+    socket: OwnedFd,
+}
+
+/// What its standard streams are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Streams {
+    Null,
+    /// Ours, for the restored container to have them.
+    Ours,
+}
+
+/// What is done when CRIU says where it is, with the descriptor that comes along.
+pub(super) type OnNotify<'a> = &'a mut dyn FnMut(&Notify, Option<OwnedFd>) -> Result<(), Error>;
+
+/// What the process is started with.
+pub(super) struct Setting<'a> {
+    pub(super) birth: Birth<'a>,
+    pub(super) streams: Streams,
+    /// Descriptors that it gets under the numbers that they have here.
+    pub(super) keep: Vec<BorrowedFd<'a>>,
+    /// Bit for each signal that our caller had ignored, from 1.
+    pub(super) ignored_signals: u64,
+}
+
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The largest message that is expected: a notification, or an error with its words.
+const LONGEST: usize = 40 << 10;
+
+impl Service {
+    /// Starts one; `first` is done in its process before CRIU takes it over.
+    pub(super) fn start(
+        setting: &Setting<'_>,
+        first: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<Self, Error> {
+        let program = find()?;
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+                .map_err(|errno| Error::system("make a pair of sockets", errno))?;
+        let (reader, writer) =
+            nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|errno| Error::system("make a pipe", errno))?;
+        let theirs_raw = theirs.as_raw_fd();
+        let child = spawn(&setting.birth, |_| {
+            let error = match first() {
+                Ok(()) => become_criu(&program, theirs_raw, setting),
+                Err(error) => error,
+            };
+            // The parent tells a lost message from a whole one.
+            let _ = nix::unistd::write(&writer, &wire::encode(&error));
+            clone::exit(1)
+        })?;
+        drop((writer, theirs));
+        let mut told = Vec::new();
+        // Whatever cannot be read is no news; execve has closed the other end, or the process has.
+        drop(io::Read::read_to_end(&mut std::fs::File::from(reader), &mut told));
+        match told.is_empty() {
+            true => Ok(Self { child, socket: ours }),
+            false => {
+                undo::end(&child);
+                Err(wire::decode_error(&told))
+            }
+        }
+    }
+
+    /// Asks, lets `on` deal with what happens on the way, and gives the answer. When `on` fails, CRIU is told so and undoes its work.
+    pub(super) fn ask(
+        &self,
+        (deed, options): (Deed, Option<&Fields>),
+        on: OnNotify<'_>,
+    ) -> Result<Answer, Error> {
+        let wrong = |source| Error::system("talk to criu", source);
+        let mut buffer = vec![0; LONGEST];
+        let mut refused: Option<Error> = None;
+        fds::send(&self.socket, request(deed, options).as_bytes(), None).map_err(wrong)?;
+        loop {
+            let received = fds::receive(&self.socket, &mut buffer);
+            let (count, descriptor) = match (received, refused.is_some()) {
+                (Err(_), true) => (0, None),
+                (received, _) => received.map_err(wrong)?,
+            };
+            let told = buffer.get(..count).filter(|bytes| !bytes.is_empty()).and_then(answer);
+            let lost = || Error::new(Kind::System, format!("criu failed: type {}: no answer", deed.name()));
+            let Some(told) = told else { return Err(refused.unwrap_or_else(lost)) };
+            match &told.notify {
+                Some(notify) if told.success => {
+                    let done = on(notify, descriptor);
+                    // Where it has hung up meanwhile, the next message is missing.
+                    drop(fds::send(&self.socket, reply(done.is_ok()).as_bytes(), None));
+                    refused = refused.or(done.err());
+                }
+                None if told.success && refused.is_none() => return Ok(told),
+                _ => return Err(refused.unwrap_or_else(|| failed(deed, &told))),
+            }
+        }
+    }
+
+    /// Hangs up, and waits for its end.
+    pub(super) fn end(self) -> Result<pidfd::Exit, Error> {
+        drop(self.socket);
+        pidfd::wait(&self.child.pidfd).map_err(|source| Error::system("wait for criu", source))
+    }
+}
+
+fn failed(deed: Deed, answer: &Answer) -> Error {
+    let words = answer.message.as_deref().map(|text| format!(": {}", text.trim_end())).unwrap_or_default();
+    let text = format!("criu failed: type {} errno {}{words}", deed.name(), answer.errno);
+    Error::new(Kind::System, text)
+}
+
+/// Engines often call without PATH.
+fn find() -> Result<PathBuf, Error> {
+    let path = std::env::var_os("PATH").filter(|path| !path.is_empty());
+    let path = path.unwrap_or_else(|| DEFAULT_PATH.into());
+    let is_program = |file: &PathBuf| {
+        file.is_file() && faccessat(nix::fcntl::AT_FDCWD, file, AccessFlags::X_OK, AtFlags::empty()).is_ok()
+    };
+    std::env::split_paths(&path).map(|dir| dir.join("criu")).find(is_program).ok_or_else(|| {
+        let text = "CRIU version check failed: exec: \"criu\": executable file not found in $PATH";
+        Error::new(Kind::Unsupported, text).hint("checkpoint and restore need the program criu, 3.0 or later")
+    })
+}
+
+/// Returns only when it fails.
+fn become_criu(program: &Path, socket: i32, setting: &Setting<'_>) -> Error {
+    let deed = || format!("exec {}", program.display());
+    let ready = (|| {
+        signals::reset(setting.ignored_signals)?;
+        signals::unblock()?;
+        if setting.streams == Streams::Null {
+            let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
+                .map_err(|errno| Error::system("open /dev/null", errno))?;
+            for number in 0..3 {
+                fds::replace_stdio(&null, number)
+                    .map_err(|source| Error::system("replace streams", source))?;
+            }
+        }
+        let kept = setting.keep.iter().map(AsRawFd::as_raw_fd).chain([socket]);
+        for number in kept {
+            fds::keep(number.cast_unsigned()).map_err(|source| Error::system("keep a descriptor", source))?;
+        }
+        let text = |text: Vec<u8>| {
+            CString::new(text).map_err(|source| Error::system(deed(), io::Error::from(source)))
+        };
+        let args = [b"criu".to_vec(), b"swrk".to_vec(), socket.to_string().into_bytes()];
+        let args: Vec<CString> = args.into_iter().map(text).collect::<Result<_, _>>()?;
+        let env: Vec<CString> = environment().into_iter().map(text).collect::<Result<_, _>>()?;
+        Ok::<_, Error>((text(program.as_os_str().as_bytes().to_vec())?, args, env))
+    })();
+    match ready {
+        Err(error) => error,
+        Ok((program, args, env)) => match nix::unistd::execve(&program, &args, &env) {
+            Ok(never) => match never {},
+            Err(errno) => Error::system(deed(), errno),
+        },
+    }
+}
+
+/// Ours, with a PATH: CRIU starts tar, ip and nft.
+fn environment() -> Vec<Vec<u8>> {
+    let mut env: Vec<Vec<u8>> = std::env::vars_os()
+        .map(|(name, value)| [name.into_vec(), b"=".to_vec(), value.into_vec()].concat())
+        .collect();
+    if !env.iter().any(|entry| entry.starts_with(b"PATH=")) {
+        env.push(format!("PATH={DEFAULT_PATH}").into_bytes());
+    }
+    env
+}
+
+/// Of CRIU itself: 31704 is 3.17.4.
+pub(super) fn version(ignored_signals: u64) -> Result<i32, Error> {
+    let answer = alone(Deed::Version, ignored_signals)?;
+    answer
+        .version
+        .ok_or_else(|| Error::new(Kind::System, "CRIU version check failed: no version in its answer"))
+}
+
+/// What CRIU and the kernel can do together.
+pub(super) fn features(ignored_signals: u64) -> Result<Features, Error> {
+    Ok(alone(Deed::FeatureCheck, ignored_signals)?.features)
+}
+
+fn alone(deed: Deed, ignored_signals: u64) -> Result<Answer, Error> {
+    let setting =
+        Setting { birth: Birth::default(), streams: Streams::Null, keep: Vec::new(), ignored_signals };
+    let service = Service::start(&setting, || Ok(()))?;
+    let answer = service.ask((deed, None), &mut |_, _| Ok(()));
+    service.end()?;
+    answer
+}
