@@ -34,7 +34,7 @@ pub(crate) const CASES: &[Case] = &[
     },
 ];
 
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 pub(super) const IMAGE: &str = "docker.io/library/probe:latest";
 
 /// As whom containerd and everything below it runs.

@@ -25,7 +25,7 @@ const EXECS: u32 = 500;
 const CONTAINERS: u32 = 200;
 
 /// Clients at work at a time. What they ask for lives longer than they do.
-const CLIENTS: usize = 50;
+const CLIENTS: u32 = 50;
 
 /// The most that a shim may ever have held, whatever it went through: it is some 2 MiB at rest, its program's pages included.
 const SHIM_KIB: u64 = 12 * 1024;
@@ -37,9 +37,10 @@ fn clients(
     words: impl Fn(u32) -> Vec<String>,
     judge: impl Fn(u32, Ended) -> Result<()>,
 ) -> Result<()> {
+    let at_once = usize::try_from(engine.ctx.host.scaled(CLIENTS))?;
     let mut running: VecDeque<(u32, Running)> = VecDeque::new();
     for number in numbers {
-        if running.len() == CLIENTS
+        if running.len() == at_once
             && let Some((number, first)) = running.pop_front()
         {
             judge(number, first.end(PATIENCE)?)?;

@@ -46,34 +46,38 @@ pub(crate) const CASES: &[Case] = &[
 /// Lines of eight bytes of the cases with much output.
 const LINES: u32 = 2_000_000;
 
-/// Checks that `text` is every line of `count LINES`, once and in order.
-fn check_lines(text: impl BufRead) -> Result<()> {
+/// Checks that `text` is every line of `count`, once and in order.
+fn check_lines(ctx: &Ctx, text: impl BufRead) -> Result<()> {
     let mut expected = 0_u32;
     for line in text.lines() {
         let line = line?;
         ensure!(line == format!("{expected:07}"), "{line:?} instead of line {expected}");
         expected += 1;
     }
-    ensure!(expected == LINES, "{expected} of {LINES} lines");
+    let wanted = ctx.host.scaled(LINES);
+    ensure!(expected == wanted, "{expected} of {wanted} lines");
     Ok(())
 }
 
-fn lines() -> String {
-    LINES.to_string()
+fn lines(ctx: &Ctx) -> String {
+    ctx.host.scaled(LINES).to_string()
 }
 
 /// A program that writes and is gone: what it wrote is in pipes and fifos when its exit is seen.
 fn whole(ctx: &Ctx) -> Result<()> {
     under(ctx, |engine| {
-        let ended =
-            engine.run(&["--rm"], &[&engine.id, "/probe", "count", &lines(), ",", "exit", "4"])?.code(4)?;
-        check_lines(ended.out.as_bytes())?;
+        let ended = engine
+            .run(&["--rm"], &[&engine.id, "/probe", "count", &lines(engine.ctx), ",", "exit", "4"])?
+            .code(4)?;
+        check_lines(engine.ctx, ended.out.as_bytes())?;
         let log = engine.ctx.path("log");
         let uri = format!("file://{}", log.display());
         let flags = ["--detach", "--log-uri", uri.as_str()];
-        engine.run(&flags, &[&engine.id, "/probe", "count", &lines(), ",", "exit", "5"])?.success()?;
+        engine
+            .run(&flags, &[&engine.id, "/probe", "count", &lines(engine.ctx), ",", "exit", "5"])?
+            .success()?;
         put_away(&engine, 5)?;
-        check_lines(BufReader::new(std::fs::File::open(&log)?))?;
+        check_lines(engine.ctx, BufReader::new(std::fs::File::open(&log)?))?;
         Ok(engine.containerd)
     })
 }
@@ -81,7 +85,7 @@ fn whole(ctx: &Ctx) -> Result<()> {
 fn slow_reader(ctx: &Ctx) -> Result<()> {
     under(ctx, |engine| {
         let fixed = ["run", "--rm", "--runtime", "io.containerd.coracle.v2", IMAGE, &engine.id];
-        let lines = lines();
+        let lines = lines(engine.ctx);
         let mut command = engine.containerd.command(&[&fixed[..], &["/probe", "count", &lines]].concat())?;
         let mut client = process::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
         let mut output = BufReader::new(client.stdout.take().context("take the output")?);
@@ -96,7 +100,7 @@ fn slow_reader(ctx: &Ctx) -> Result<()> {
             Ok(stuck == 20)
         })?;
         let before = memory(shim, "VmHWM")?;
-        check_lines(&mut output)?;
+        check_lines(engine.ctx, &mut output)?;
         client.wait()?;
         ensure!(before <= 8 * 1024, "the shim held {before} KiB for a reader that did not read");
         Ok(engine.containerd)
@@ -159,12 +163,12 @@ fn logger(ctx: &Ctx) -> Result<()> {
             let place = ctx.path(format!("kept by {scheme}")).display().to_string();
             let uri = format!("{scheme}://{path}?{}", place.replace(' ', "%20"));
             let deeds =
-                ["/probe", "err", "error", ",", "count", &lines(), ",", "exit", "8"].map(str::to_owned);
+                ["/probe", "err", "error", ",", "count", &lines(ctx), ",", "exit", "8"].map(str::to_owned);
             let deeds: Vec<&str> = std::iter::once(id).chain(deeds.iter().map(String::as_str)).collect();
             engine.run(&["--detach", "--log-uri", &uri], &deeds)?.success()?;
             put_away(&engine, 8)?;
             let kept = |suffix: &str| std::fs::read_to_string(format!("{place}.{suffix}"));
-            check_lines(kept("out")?.as_bytes()).with_context(|| scheme.to_owned())?;
+            check_lines(ctx, kept("out")?.as_bytes()).with_context(|| scheme.to_owned())?;
             ensure!(kept("err")? == "error\n", "{scheme}: {:?}", kept("err")?);
             ensure!(kept("who")? == format!("default {id}\n"), "{scheme}: {:?}", kept("who")?);
         }
