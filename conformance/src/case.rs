@@ -2,6 +2,8 @@
 //!
 //! Invariant: a case touches only its own directory and the containers in its own state root.
 
+use std::any::Any;
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -55,6 +57,26 @@ pub(crate) fn not_run(reason: impl Into<String>) -> anyhow::Error {
     anyhow!(NotRun(reason.into()))
 }
 
+/// What ended a case, as its outcome.
+pub(crate) fn outcome(result: Result<()>) -> Outcome {
+    match result {
+        Ok(()) => Outcome::Passed,
+        Err(error) => match error.downcast_ref::<NotRun>() {
+            Some(NotRun(reason)) => Outcome::NotRun(reason.clone()),
+            None => Outcome::Failed(format!("{error:#}")),
+        },
+    }
+}
+
+/// What the cases of one group share: an engine that the first of them starts, and that ends after the last.
+pub(crate) trait Session: Any + std::fmt::Debug {
+    /// Takes everything down that the session has started; what cannot be taken down is the error.
+    fn close(&mut self) -> Result<()>;
+}
+
+/// The session of a group: nothing yet, one that runs, or why it could not be started.
+pub(crate) type Shared = OnceCell<std::result::Result<Box<dyn Session>, Outcome>>;
+
 /// What a case works with.
 #[derive(Debug)]
 pub(crate) struct Ctx {
@@ -66,9 +88,27 @@ pub(crate) struct Ctx {
     pub(crate) binaries: PathBuf,
     /// Part of every container's id: unique on this host.
     pub(crate) tag: String,
+    pub(crate) shared: Shared,
 }
 
 impl Ctx {
+    /// The session of this group of cases, started when the first one asks. One that cannot be started is tried once.
+    pub(crate) fn session<S: Session>(&self, start: impl FnOnce(&Self) -> Result<S>) -> Result<&S> {
+        let started = self.shared.get_or_init(|| match start(self) {
+            Ok(session) => Ok(Box::new(session)),
+            Err(error) => Err(outcome(Err(error))),
+        });
+        match started {
+            Ok(session) => {
+                let session: &dyn Any = session.as_ref();
+                session.downcast_ref().context("a group of cases has sessions of one kind")
+            }
+            Err(Outcome::NotRun(reason)) => Err(not_run(reason.clone())),
+            Err(Outcome::Failed(reason)) => Err(anyhow!("start the session: {reason}")),
+            Err(Outcome::Passed) => Err(anyhow!("start the session")),
+        }
+    }
+
     /// Container ids are unique on the host: cgroups are shared between state roots.
     pub(crate) fn id(&self, name: &str) -> String {
         format!("{}-{name}", self.tag)

@@ -9,7 +9,7 @@ use crate::case::Case;
 use crate::needs::Host;
 use crate::subject::Subject;
 use crate::suite::{self, Place};
-use crate::{build, cases, report, trial};
+use crate::{build, cases, engines, report, trial};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -41,7 +41,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         |case: &&Case| args.filter.is_empty() || args.filter.iter().any(|f| case.name.contains(f.as_str()));
     let chosen: Vec<&'static Case> = cases::ALL.iter().copied().flatten().filter(wanted).collect();
     let place = Place { binaries: &binaries, work: work.path(), workers: crate::workers() };
-    let rows = suite::run(place, &chosen, &subjects)?;
+    let mut rows = suite::run(place, &chosen, &subjects)?;
+    rows.extend(suite::groups(place, &engines::chosen(&args.filter), &subjects)?);
     let mut out = std::io::stdout().lock();
     if args.json {
         for row in &rows {

@@ -56,23 +56,30 @@ pub(crate) fn write(to: &Path, layer: &Path, config: &Value, reference: &str) ->
     Ok(std::fs::set_permissions(to, std::fs::Permissions::from_mode(0o644))?)
 }
 
-/// An image of the probe alone: `/probe`, and `/hello` that prints `text`.
+/// An image of the probe alone, with `root` and `user` in its /etc/passwd.
 pub(crate) fn of_probe(to: &Path, probe: &Path, config: &Value, reference: &str) -> Result<()> {
     let aside = tempfile::Builder::new()
         .prefix(".root.")
         .tempdir_in(to.parent().context("a folder for the archive")?)?;
+    let layer = aside.path().join("layer.tar");
+    root_of_probe(&layer, probe)?;
+    write(to, &layer, config, reference)
+}
+
+/// The only layer of that image, as an uncompressed tar.
+pub(crate) fn root_of_probe(to: &Path, probe: &Path) -> Result<()> {
+    let aside =
+        tempfile::Builder::new().prefix(".root.").tempdir_in(to.parent().context("a folder for the tar")?)?;
     let root = aside.path().join("root");
     std::fs::create_dir_all(root.join("etc"))?;
     std::fs::copy(probe, root.join("probe"))?;
     std::fs::set_permissions(root.join("probe"), std::fs::Permissions::from_mode(0o755))?;
     std::fs::write(root.join("etc/passwd"), "root:x:0:0:root:/:/probe\nuser:x:1000:1000::/:/probe\n")?;
     std::fs::write(root.join("etc/group"), "root:x:0:\nuser:x:1000:\n")?;
-    let layer = aside.path().join("layer.tar");
     shell(
         "tar -C \"$1\" --numeric-owner --owner=0 --group=0 --mtime=@0 --sort=name -cf \"$2\" .",
-        &[&root, &layer],
-    )?;
-    write(to, &layer, config, reference)
+        &[&root, to],
+    )
 }
 
 /// Go's name of this machine's architecture, which images use.

@@ -13,6 +13,7 @@ mod chain;
 mod compare;
 mod demo;
 mod differential;
+mod engines;
 mod image;
 mod known;
 mod needs;
@@ -61,7 +62,7 @@ enum Verb {
     Stage { dir: PathBuf },
     /// Install and make what the tests need (root on Debian or Ubuntu); otherwise say what is missing.
     Setup,
-    /// Carry out one case; what `run` and `proof` start for each.
+    /// Carry out one case, or a group that shares an engine; what `run` and `proof` start for each.
     #[command(hide = true)]
     One { job: String },
 }
@@ -86,17 +87,14 @@ fn dispatch(verb: Verb) -> Result<ExitCode> {
         Verb::List => list()?,
         Verb::Stage { dir } => stage::stage(&dir)?,
         Verb::Setup => setup::prepare(&mut std::io::stdout())?,
-        Verb::One { job } => {
-            let outcome = worker::work(serde_json::from_str(&job)?)?;
-            writeln!(std::io::stdout(), "{}", serde_json::to_string(&outcome)?)?;
-        }
+        Verb::One { job } => worker::work(serde_json::from_str(&job)?, &mut std::io::stdout())?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Every case there is, by topic.
 fn all_cases() -> impl Iterator<Item = &'static Case> {
-    cases::ALL.iter().chain(chain::ALL).copied().flatten()
+    cases::ALL.iter().chain(chain::ALL).chain(engines::ALL).copied().flatten()
 }
 
 /// The case of that name.

@@ -17,6 +17,8 @@ pub(crate) enum Need {
     UserNamespaces,
     /// newuidmap and a range in /etc/subuid.
     SubordinateIds,
+    /// Root, or a user who can map a range of ids: what engines need to unpack an image.
+    UserIds,
     /// A v1 hierarchy with the named controller that this user may write to.
     V1(&'static str),
     /// The named v2 controller is available below the root of the tree (and the user is root).
@@ -25,7 +27,12 @@ pub(crate) enum Need {
     Controller(&'static str),
     /// systemd manages this host's one tree of cgroup v2 (and the user is root).
     Systemd,
-    /// A program on the host.
+    /// A cgroup with the named controller (v2 has `freezer` and `devices` without one) that an engine of this user can make: root's, or the user's systemd's.
+    Managed(&'static str),
+    /// For root: every enabled v1 controller is mounted, or there are none: podman makes a directory for each, and cannot remove a pod whose
+    /// directories are no cgroups.
+    EveryV1Mounted,
+    /// A program on the host: a name on PATH or a whole path.
     Program(&'static str),
     /// /dev/net/tun can be opened, which network helpers need.
     Tun,
@@ -68,6 +75,8 @@ impl Host {
             Need::OrdinaryUser => self.root.then(|| "is for an ordinary user; root runs it".to_owned()),
             Need::UserNamespaces => self.user_namespaces.clone().err(),
             Need::SubordinateIds => self.subordinate_ids.clone().err(),
+            Need::UserIds if self.root => None,
+            Need::UserIds => self.lacks(Need::UserNamespaces).or_else(|| self.lacks(Need::SubordinateIds)),
             Need::V1(controller) => {
                 let dir = Path::new("/sys/fs/cgroup").join(controller);
                 let missing = self.pure_v2 || !self.root || !dir.join("cgroup.procs").exists();
@@ -86,6 +95,8 @@ impl Host {
                 let has = self.root && self.pure_v2 && Path::new("/run/systemd/system").is_dir();
                 (!has).then(|| "needs root, cgroup v2 and a running systemd".to_owned())
             }
+            Need::Managed(name) => self.lacks_managed(name),
+            Need::EveryV1Mounted => (self.root && !self.pure_v2).then(unmounted).flatten(),
             Need::Program(name) => process::find(name).is_none().then(|| format!("{name} is not installed")),
             Need::Tun => self.tun.clone().err(),
             Need::Criu => criu().err(),
@@ -96,6 +107,18 @@ impl Host {
     pub(crate) fn scaled(&self, count: u32) -> u32 {
         let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         if cpu.contains("QEMU TCG") { count.div_ceil(10) } else { count }
+    }
+
+    fn lacks_managed(&self, name: &'static str) -> Option<String> {
+        if self.root {
+            let core_of_v2 = self.pure_v2 && ["freezer", "devices"].contains(&name);
+            return self.lacks(Need::Controller(name)).filter(|_| !core_of_v2);
+        }
+        let uid = nix::unistd::geteuid();
+        let own = format!("/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service/cgroup.controllers");
+        let passed_on = std::fs::read_to_string(own).ok();
+        let has = passed_on.is_some_and(|l| name == "freezer" || l.split_whitespace().any(|c| c == name));
+        (!has).then(|| format!("this user has no cgroup of his systemd's with {name}"))
     }
 
     /// One line about the host, for the head of a report.
@@ -111,6 +134,25 @@ impl Host {
         };
         format!("Linux {kernel} {}, {who}, {cgroups}", std::env::consts::ARCH)
     }
+}
+
+/// Names the enabled v1 controllers that are mounted nowhere.
+fn unmounted() -> Option<String> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mounted: Vec<&str> = mounts
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>())
+        .filter(|words| words.get(2) == Some(&"cgroup"))
+        .flat_map(|words| words.get(3).copied().unwrap_or_default().split(',').collect::<Vec<_>>())
+        .collect();
+    let all = std::fs::read_to_string("/proc/cgroups").unwrap_or_default();
+    let missing: Vec<&str> = all
+        .lines()
+        .filter(|line| !line.starts_with('#') && line.ends_with("\t1"))
+        .filter_map(|line| line.split('\t').next())
+        .filter(|name| !mounted.contains(name))
+        .collect();
+    (!missing.is_empty()).then(|| format!("cgroup v1 controllers are mounted nowhere: {}", missing.join(" ")))
 }
 
 fn user_namespaces() -> Result<(), String> {

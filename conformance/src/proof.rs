@@ -12,9 +12,9 @@ use anyhow::{Context, Result};
 use crate::case::{Case, Outcome};
 use crate::needs::Host;
 use crate::report::{self, Totals};
-use crate::subject::Subject;
+use crate::subject::{Kind, Subject};
 use crate::suite::{self, Place, Row};
-use crate::{as_user, build, cargo_test, cases, chain, known, process, setup, trial};
+use crate::{as_user, build, cargo_test, cases, chain, engines, known, process, setup, trial};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -97,7 +97,7 @@ impl Proof {
         Ok(())
     }
 
-    /// Every runtime case on ours, with the peers beside it: ours counts case by case, a peer as one comparison.
+    /// Every runtime case on ours, alone and under engines, with the peers beside it: ours counts case by case, a peer as one comparison.
     fn runtimes(&mut self, out: &mut impl Write, place: Place<'_>) -> Result<()> {
         let host = &self.host.clone();
         let ours = Subject::find("ours", place.binaries, host)?;
@@ -112,7 +112,11 @@ impl Proof {
             }
         }
         let chosen = chosen(cases::ALL, &self.filter);
-        let rows = suite::run(place, &chosen, &subjects)?;
+        let mut rows = suite::run(place, &chosen, &subjects)?;
+        // Engines take minutes: runc beside ours, the runtime that all of them were made for.
+        let under: Vec<Subject> =
+            subjects.iter().filter(|s| matches!(s.kind, Kind::Ours | Kind::Runc)).cloned().collect();
+        rows.extend(suite::groups(place, &engines::chosen(&self.filter), &under)?);
         writeln!(out)?;
         report::table(out, &rows)?;
         report::per_subject(out, &rows)?;

@@ -16,7 +16,7 @@ pub(crate) const USER: &str = "coracle";
 const SINGLE: &str = "coracle-single";
 
 /// A program that shows that a package is there, and the package.
-const PACKAGES: [(&str, &str); 16] = [
+const PACKAGES: [(&str, &str); 20] = [
     ("newuidmap", "uidmap"),
     ("pasta", "passt"),
     ("slirp4netns", "slirp4netns"),
@@ -25,7 +25,11 @@ const PACKAGES: [(&str, &str); 16] = [
     ("runc", "runc"),
     ("crun", "crun"),
     ("podman", "podman"),
+    ("/usr/lib/podman/netavark", "netavark"),
+    ("catatonit", "catatonit"),
+    ("buildah", "buildah"),
     ("dockerd", "docker.io"),
+    ("docker", "docker-cli"),
     ("strace", "strace"),
     ("xz", "xz-utils"),
     ("skopeo", "skopeo"),
@@ -66,11 +70,7 @@ pub(crate) fn carried(out: &mut impl Write) -> Result<()> {
 }
 
 fn missing() -> Vec<&'static str> {
-    PACKAGES
-        .iter()
-        .filter(|(program, _)| process::find(program).is_none())
-        .map(|(_, package)| *package)
-        .collect()
+    PACKAGES.iter().filter(|(program, _)| process::find(program).is_none()).map(|(_, p)| *p).collect()
 }
 
 fn explain(out: &mut impl Write) -> Result<()> {
@@ -102,6 +102,10 @@ fn install(out: &mut impl Write) -> Result<()> {
     let updated = apt(&["update"])?;
     // One at a time: a package that this release lacks must not keep the others away.
     for package in missing {
+        // An earlier package may have brought the program: docker.io has the client in it on Debian 12.
+        if !self::missing().contains(&package) {
+            continue;
+        }
         let ended = apt(&["install", "--no-install-recommends", package])?;
         if ended.code != 0 {
             let why = if updated.code == 0 { ended.err } else { updated.err.clone() };

@@ -56,6 +56,19 @@ impl Subject {
         })
     }
 
+    /// One file that an engine can be pointed at: the runtime itself, or a script below `dir` that does what must stand around it.
+    pub(crate) fn executable(&self, dir: &Path) -> Result<PathBuf> {
+        if self.wrapper.is_empty() {
+            return Ok(self.path.clone());
+        }
+        let quoted: Vec<String> = self.wrapper.iter().map(|w| format!("'{w}'")).collect();
+        let text = format!("#!/bin/sh\nexec {} '{}' \"$@\"\n", quoted.join(" "), self.path.display());
+        let script = dir.join(&self.name);
+        std::fs::write(&script, text)?;
+        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        Ok(script)
+    }
+
     /// The runtime's command line so far: the caller adds arguments.
     pub(crate) fn command(&self) -> Command {
         match self.wrapper.split_first() {

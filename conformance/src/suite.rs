@@ -1,4 +1,5 @@
-//! The schedule: every case on every subject, a few at a time, each in a worker process with a bound.
+//! The schedule: every case on every subject, a few at a time, each in a worker process with a bound. Cases that share an engine
+//! are one group and have one worker.
 //!
 //! Invariant: a stuck, crashed or killed worker is a failed case and never a stuck run.
 
@@ -16,9 +17,9 @@ use serde::Serialize;
 use crate::case::{Case, Outcome};
 use crate::process;
 use crate::subject::Subject;
-use crate::worker::{self, Job};
+use crate::worker::{self, Answer, Job};
 
-/// The bound of one case.
+/// The bound of one case; a group has the sum.
 const BOUND: Duration = Duration::from_secs(240);
 
 /// One result.
@@ -42,21 +43,30 @@ pub(crate) struct Place<'a> {
     pub(crate) workers: usize,
 }
 
-/// Runs `cases` on each of `subjects`; rows come in the order of the tables.
+/// Runs `cases` on each of `subjects`, each case by itself; rows come in the order of the tables.
 pub(crate) fn run(place: Place<'_>, cases: &[&'static Case], subjects: &[Subject]) -> Result<Vec<Row>> {
+    groups(place, &cases.iter().map(|case| vec![*case]).collect::<Vec<_>>(), subjects)
+}
+
+/// Runs every group on each of `subjects`: the cases of a group one after the other in one worker.
+pub(crate) fn groups(
+    place: Place<'_>,
+    groups: &[Vec<&'static Case>],
+    subjects: &[Subject],
+) -> Result<Vec<Row>> {
     stop_on_signals()?;
-    let jobs = cases.iter().flat_map(|case| subjects.iter().map(move |subject| (*case, subject)));
-    let queue: Mutex<VecDeque<(usize, (&'static Case, &Subject))>> = Mutex::new(jobs.enumerate().collect());
-    let rows: Mutex<Vec<(usize, Row)>> = Mutex::new(Vec::new());
+    let jobs = groups.iter().flat_map(|group| subjects.iter().map(move |subject| (group, subject)));
+    let queue: Mutex<VecDeque<_>> = Mutex::new(jobs.enumerate().collect());
+    let rows: Mutex<Vec<(usize, Vec<Row>)>> = Mutex::new(Vec::new());
     let take = || queue.lock().ok()?.pop_front();
     std::thread::scope(|scope| {
         for _ in 0..place.workers.max(1) {
             scope.spawn(|| {
-                while let Some((number, (case, subject))) = take() {
-                    let row = one(place, number, case, subject);
-                    say_at_once(&row);
+                while let Some((number, (group, subject))) = take() {
+                    let done = one(place, number, group, subject);
+                    done.iter().for_each(say_at_once);
                     if let Ok(mut rows) = rows.lock() {
-                        rows.push((number, row));
+                        rows.push((number, done));
                     }
                 }
             });
@@ -64,15 +74,31 @@ pub(crate) fn run(place: Place<'_>, cases: &[&'static Case], subjects: &[Subject
     });
     let mut rows = rows.into_inner().unwrap_or_default();
     rows.sort_by_key(|(number, _)| *number);
-    Ok(rows.into_iter().map(|(_, row)| row).collect())
+    Ok(rows.into_iter().flat_map(|(_, rows)| rows).collect())
 }
 
-fn one(place: Place<'_>, number: usize, case: &'static Case, subject: &Subject) -> Row {
+/// A row for each case of the group; those that the worker did not answer for have failed.
+fn one(place: Place<'_>, number: usize, group: &[&'static Case], subject: &Subject) -> Vec<Row> {
     let began = Instant::now();
-    let outcome = in_worker(place, number, case, subject)
-        .unwrap_or_else(|error| Outcome::Failed(format!("the case itself: {error:#}")));
+    let mut answers = Vec::new();
+    let silent = match in_worker(place, number, (group, subject), &mut answers) {
+        Ok(reason) => reason,
+        Err(error) => format!("the case itself: {error:#}"),
+    };
     let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Row { case: case.name, subject: subject.name.clone(), outcome, milliseconds }
+    let mut answers = answers.into_iter();
+    let row = |case: &&'static Case| {
+        let answer = answers.next();
+        let answer =
+            answer.unwrap_or_else(|| Answer { outcome: Outcome::Failed(silent.clone()), milliseconds });
+        Row {
+            case: case.name,
+            subject: subject.name.clone(),
+            outcome: answer.outcome,
+            milliseconds: answer.milliseconds,
+        }
+    };
+    group.iter().map(row).collect()
 }
 
 /// A run of minutes shows at once what went wrong and what is slow.
@@ -87,12 +113,18 @@ fn say_at_once(row: &Row) {
     drop(writeln!(std::io::stderr(), "{} {}: {said}", row.subject, row.case));
 }
 
-fn in_worker(place: Place<'_>, number: usize, case: &Case, subject: &Subject) -> Result<Outcome> {
+/// Carries a group out; gives why no more answers came than there are.
+fn in_worker(
+    place: Place<'_>,
+    number: usize,
+    (group, subject): (&[&'static Case], &Subject),
+    answers: &mut Vec<Answer>,
+) -> Result<String> {
     let tag = format!("cc{}-{number}", std::process::id());
     let dir = place.work.join(&tag);
     std::fs::create_dir(&dir).with_context(|| format!("make {}", dir.display()))?;
     let job = Job {
-        case: case.name.to_owned(),
+        cases: group.iter().map(|case| case.name.to_owned()).collect(),
         subject: subject.clone(),
         binaries: place.binaries.to_owned(),
         dir: dir.clone(),
@@ -102,17 +134,21 @@ fn in_worker(place: Place<'_>, number: usize, case: &Case, subject: &Subject) ->
     let mut command = Command::new("/proc/self/exe");
     command.arg("one").arg(serde_json::to_string(&job)?);
     let mut running = process::start(&mut command, Stdio::null())?;
-    let outcome = match running.ends_within(BOUND)? {
-        Some(0) => serde_json::from_str(running.so_far()?.trim()).context("read the worker's answer")?,
-        Some(code) => Outcome::Failed(format!("the worker gave {code}: {}", running.errors_so_far()?.trim())),
+    let bound = BOUND.saturating_mul(u32::try_from(group.len()).unwrap_or(u32::MAX));
+    let ended = running.ends_within(bound)?;
+    let reason = match ended {
+        Some(code) => format!("the worker gave {code}: {}", running.errors_so_far()?.trim()),
         None => {
             worker::kill_descendants(running.pid());
-            Outcome::Failed(format!("still running after {} s", BOUND.as_secs()))
+            format!("still running after {} s", bound.as_secs())
         }
     };
+    for line in running.so_far()?.lines() {
+        answers.push(serde_json::from_str(line).context("read the worker's answer")?);
+    }
     drop(running);
     remove(&dir);
-    Ok(outcome)
+    Ok(reason)
 }
 
 /// Removes a case's directory; files of subordinate ids need the user namespace that made them.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use crate::case::Ctx;
+use crate::case::{Ctx, Shared};
 use crate::needs::Host;
 use crate::subject::Subject;
 
@@ -14,7 +14,7 @@ pub(crate) fn can_run(subject: &Subject, binaries: &Path, work: &Path) -> Result
     let dir = work.join(&tag);
     std::fs::create_dir(&dir)?;
     let (subject, binaries) = (subject.clone(), binaries.to_owned());
-    let ctx = Ctx { subject, host: Host::measure(), dir, binaries, tag };
+    let ctx = Ctx { subject, host: Host::measure(), dir, binaries, tag, shared: Shared::new() };
     let bundle = ctx.bundle_named("bundle", &["exit", "7"])?;
     let ended = ctx.run(&bundle, &ctx.id("c"))?;
     if ended.code == 7 {

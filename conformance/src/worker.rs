@@ -1,16 +1,18 @@
-//! One case in one process of its own: it adopts whatever the case leaves, ends it, and says what was left.
+//! One case, or one group of cases that share an engine, in one process of its own: it adopts whatever they leave, ends it, and
+//! says what was left.
 //!
-//! Invariant: when a worker has ended, no process, mount, cgroup or file of its case is left.
+//! Invariant: when a worker has ended, no process, mount, cgroup or file of its cases is left.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-use crate::case::{Case, Ctx, NotRun, Outcome};
+use crate::case::{self, Case, Ctx, Outcome, Shared};
 use crate::needs::Host;
 use crate::process;
 use crate::subject::Subject;
@@ -18,47 +20,75 @@ use crate::subject::Subject;
 /// What the parent tells a worker.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Job {
-    pub(crate) case: String,
+    /// Carried out in this order; several share a session.
+    pub(crate) cases: Vec<String>,
     pub(crate) subject: Subject,
     pub(crate) binaries: PathBuf,
     pub(crate) dir: PathBuf,
     pub(crate) tag: String,
 }
 
-/// Does the job and gives its outcome; runs in the worker process.
-pub(crate) fn work(job: Job) -> Result<Outcome> {
+/// How one case of a job ended: what a worker writes, a line each.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Answer {
+    #[serde(flatten)]
+    pub(crate) outcome: Outcome,
+    pub(crate) milliseconds: u64,
+}
+
+/// Does the job and writes the answers to `out`; runs in the worker process.
+pub(crate) fn work(job: Job, out: &mut impl Write) -> Result<()> {
     // The parent blocked these for its own waiting; the runtimes must see a program's usual mask.
     nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     nix::sys::prctl::set_pdeathsig(Some(Signal::SIGKILL))?;
     nix::sys::prctl::set_child_subreaper(true)?;
     std::thread::Builder::new().name("reaper".to_owned()).spawn(|| process::reap_adopted())?;
-    let case = crate::find_case(&job.case).with_context(|| format!("find the case {}", job.case))?;
-    let host = Host::measure();
-    if let Some(reason) = case.needs.iter().find_map(|need| host.lacks(*need)) {
-        return Ok(Outcome::NotRun(reason));
+    let cases = job
+        .cases
+        .iter()
+        .map(|name| crate::find_case(name).with_context(|| format!("find the case {name}")))
+        .collect::<Result<Vec<_>>>()?;
+    let (host, shared) = (Host::measure(), Shared::new());
+    let Job { subject, dir, binaries, tag, .. } = job;
+    let mut ctx = Ctx { subject, host, dir, binaries, tag, shared };
+    let (last, others) = cases.split_last().context("a job has a case")?;
+    let mut all_well = true;
+    for case in others {
+        let answer = carry_out(case, &ctx);
+        all_well &= !matches!(answer.outcome, Outcome::Failed(_));
+        say(out, &answer)?;
     }
-    let ctx = Ctx { subject: job.subject, host, dir: job.dir, binaries: job.binaries, tag: job.tag };
-    let outcome = carry_out(case, &ctx);
-    let left = clean(&ctx);
-    Ok(match outcome {
-        Outcome::Passed if !left.is_empty() => Outcome::Failed(format!("left behind: {}", left.join(", "))),
-        other => other,
-    })
+    let mut answer = carry_out(last, &ctx);
+    let left = clean(&mut ctx);
+    // The last one answers for the whole group, whose session ends here. A case that failed has left what it was at.
+    if !left.is_empty() && all_well && !matches!(answer.outcome, Outcome::Failed(_)) {
+        answer.outcome = Outcome::Failed(format!("left behind: {}", left.join(", ")));
+    }
+    say(out, &answer)
 }
 
-fn carry_out(case: &Case, ctx: &Ctx) -> Outcome {
-    match (case.run)(ctx) {
-        Ok(()) => Outcome::Passed,
-        Err(error) => match error.downcast_ref::<NotRun>() {
-            Some(NotRun(reason)) => Outcome::NotRun(reason.clone()),
-            None => Outcome::Failed(format!("{error:#}")),
-        },
-    }
+fn say(out: &mut impl Write, answer: &Answer) -> Result<()> {
+    writeln!(out, "{}", serde_json::to_string(answer)?)?;
+    Ok(out.flush()?)
 }
 
-/// Deletes the containers, ends the processes, and lists what is left after that.
-fn clean(ctx: &Ctx) -> Vec<String> {
+fn carry_out(case: &Case, ctx: &Ctx) -> Answer {
+    let began = Instant::now();
+    let outcome = match case.needs.iter().find_map(|need| ctx.host.lacks(*need)) {
+        Some(reason) => Outcome::NotRun(reason),
+        None => case::outcome((case.run)(ctx)),
+    };
+    Answer { outcome, milliseconds: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX) }
+}
+
+/// Ends the session, deletes the containers, ends the processes, and lists what is left after that.
+fn clean(ctx: &mut Ctx) -> Vec<String> {
     let mut left = Vec::new();
+    if let Some(Ok(mut session)) = ctx.shared.take()
+        && let Err(error) = session.close()
+    {
+        left.push(format!("the session: {error:#}"));
+    }
     for entry in std::fs::read_dir(ctx.state_root()).into_iter().flatten().flatten() {
         let id = entry.file_name().to_string_lossy().into_owned();
         // A runtime that cannot delete is found by what is left, below.

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// Room, and the rooms that it may name; itself always.
-const TABLE: [(&str, &[&str]); 26] = [
+const TABLE: [(&str, &[&str]); 27] = [
     ("sys", &[]),
     ("process", &["sys"]),
     ("needs", &["process"]),
@@ -17,6 +17,7 @@ const TABLE: [(&str, &[&str]); 26] = [
     ("build", &[]),
     ("cases", &["bundle", "case", "image", "needs", "process", "sys", "worker"]),
     ("chain", &["assets", "build", "bundle", "case", "image", "needs", "process", "sys", "worker"]),
+    ("engines", &["case", "image", "needs", "process", "subject", "worker"]),
     ("worker", &["case", "needs", "process", "subject"]),
     ("suite", &["case", "process", "subject", "worker"]),
     ("report", &["case", "suite"]),
@@ -26,7 +27,7 @@ const TABLE: [(&str, &[&str]); 26] = [
     ("stage", &["assets", "build", "setup"]),
     ("cargo_test", &["build", "process", "report"]),
     ("as_user", &["process"]),
-    ("compare", &["build", "case", "cases", "needs", "report", "subject", "suite", "trial"]),
+    ("compare", &["build", "case", "cases", "engines", "needs", "report", "subject", "suite", "trial"]),
     ("demo", &["build", "needs", "process"]),
     ("builders", &["build", "differential", "process"]),
     ("differential", &["assets", "build", "case", "image", "process", "report"]),
@@ -40,6 +41,7 @@ const TABLE: [(&str, &[&str]); 26] = [
             "case",
             "cases",
             "chain",
+            "engines",
             "known",
             "needs",
             "process",

@@ -1,6 +1,6 @@
 //! /sys/fs/cgroup as the container sees it.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -21,7 +21,7 @@ pub fn attach(planned: &Mount, view: CgroupView, site: &Site<'_>) -> Result<Owne
     let target = directory(planned, site)?;
     let fail = |source| wrong(planned, source);
     let mounted = match site.cgroups {
-        [] => one(&whole(), planned, view),
+        [] => whole(planned, view),
         [only] if only.version == Version::V2 => one(only, planned, view),
         _ => shelf(),
     }
@@ -38,10 +38,19 @@ pub fn attach(planned: &Mount, view: CgroupView, site: &Site<'_>) -> Result<Owne
     Ok(mounted)
 }
 
-/// Without a cgroup of the container's own: what the host shows.
-fn whole() -> Place {
-    let mount = Path::new("/sys/fs/cgroup").to_owned();
-    Place { version: Version::V2, controllers: Vec::new(), mount, path: "".into(), own: "".into() }
+/// Without a cgroup of the container's own: what the host shows, with everything below it. A copy without what is mounted
+/// below would lay bare what that covers, which the kernel refuses to a user namespace.
+fn whole(planned: &Mount, view: CgroupView) -> std::io::Result<OwnedFd> {
+    const TOP: &CStr = c"/sys/fs/cgroup";
+    let Change { set, clear } = planned.attrs.own;
+    match view {
+        CgroupView::Bound => {
+            let tree = mount::clone_tree_at(TOP, libc::AT_RECURSIVE)?;
+            mount::set_attrs(&tree, set, clear, libc::AT_RECURSIVE)?;
+            Ok(tree)
+        }
+        CgroupView::Namespaced => fresh::make("cgroup2", "cgroup", &[], set).map_err(|(source, _)| source),
+    }
 }
 
 fn shelf() -> std::io::Result<OwnedFd> {
