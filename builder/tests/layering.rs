@@ -13,6 +13,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
         &[
             "bundle",
             "context",
+            "diff",
             "dockerfile",
             "error",
             "graph",
@@ -62,7 +63,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
             "sys",
         ],
     ),
-    ("context", &["dockerfile", "error", "snapshot", "store", "sys"]),
+    ("context", &["dockerfile", "error", "registry", "snapshot", "store", "sys"]),
     ("bundle", &["error", "sys"]),
     ("snapshot", &["error", "layer", "progress", "store", "sys"]),
     ("diff", &["error", "layer", "sys"]),

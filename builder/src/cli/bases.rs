@@ -1,12 +1,13 @@
 //! From a Dockerfile to its graph: the images that it names are looked up, or pulled, until none is missing.
 
+use crate::cli::address::of_layout;
 use crate::cli::recipe::Loaded;
 use crate::dockerfile::rule::Warning;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::graph::{self, BaseRequest, Graph, Inputs, Lowered, Resolved};
-use crate::image;
+use crate::image::{self, Digest, Platform};
 use crate::progress::Sender;
-use crate::store::Store;
+use crate::store::{Descriptor, Store, media};
 
 /// When a registry is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,9 @@ pub(crate) fn lower(
 
 fn resolve(request: &BaseRequest, from: &Source<'_>) -> Result<Resolved, Error> {
     let BaseRequest { reference, platform } = request;
+    if let Some(digest) = of_layout(reference) {
+        return in_layout(from.store, digest, platform);
+    }
     if from.pull == Pull::Missing
         && let Some(image) = image::open(from.store, reference, platform)?
     {
@@ -61,8 +65,21 @@ fn resolve(request: &BaseRequest, from: &Source<'_>) -> Result<Resolved, Error> 
     match image::open(from.store, reference, platform)? {
         Some(image) => Ok(Resolved { manifest: image.descriptor.digest, config: image.config }),
         None => Err(Error::new(
-            crate::error::Kind::Invalid,
+            Kind::Invalid,
             format!("image {} has no variant for {platform}", reference.familiar()),
+        )),
+    }
+}
+
+/// An image that a layout brought into the store.
+fn in_layout(store: &Store, digest: &Digest, platform: &Platform) -> Result<Resolved, Error> {
+    let size = std::fs::metadata(store.blob_path(digest)).map_or(0, |found| found.len());
+    let top = Descriptor::new(media::INDEX, digest.clone(), size);
+    match image::open_descriptor(store, &top, platform)? {
+        Some(image) => Ok(Resolved { manifest: image.descriptor.digest, config: image.config }),
+        None => Err(Error::new(
+            Kind::Invalid,
+            format!("the image {} of the layout has no variant for {platform}", top.digest.short()),
         )),
     }
 }

@@ -6,18 +6,22 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::cli::annotation::{self, Annotation, Target};
 use crate::cli::bases::{self, Pull};
+use crate::cli::cache::{self, CacheTo};
+use crate::cli::deliver::{Built, deliver};
 use crate::cli::outline::{self, Format};
-use crate::cli::recipe::{Loaded, Recipe, pair};
+use crate::cli::output::Output;
+use crate::cli::recipe::{Loaded, Recipe};
 use crate::cli::{Global, check, credential};
 use crate::context::Tree;
 use crate::error::{Error, Kind};
 use crate::graph::Graph;
-use crate::image;
+use crate::image::{self, CachePlace, Platform};
 use crate::layer::Compression;
 use crate::progress::{self, Event, Mode, Sender};
 use crate::registry::Reference;
-use crate::solve;
+use crate::solve::{self, Exported, Extent, Solved};
 use crate::step::Credentials;
 use crate::store::{Descriptor, Store, media};
 use crate::sys::userns::{self, Side};
@@ -48,9 +52,30 @@ pub(crate) struct Args {
     /// How layers are compressed: zstd, gzip or none, with a level as in zstd:3
     #[arg(long, value_name = "NAME[:LEVEL]", default_value = "zstd")]
     compression: Compression,
-    /// Annotation of the image's manifest
-    #[arg(long = "annotation", value_name = "NAME=VALUE")]
-    annotations: Vec<String>,
+    /// Annotation of the image's manifest, or of what stands before the colon: manifest[PLATFORM], manifest-descriptor or index
+    #[arg(long = "annotation", value_name = "[WHERE:]NAME=VALUE", value_parser = Annotation::parse)]
+    annotations: Vec<Annotation>,
+    /// What the build gives besides the image in the store: type=oci|docker|tar|local|registry|image,dest=PLACE,... or a directory
+    #[arg(short, long = "output", value_name = "OUTPUT", value_parser = Output::parse)]
+    outputs: Vec<Output>,
+    /// Send the image to the registries of its names: --output type=registry
+    #[arg(long)]
+    push: bool,
+    /// Keep the image in the store, which is always done
+    #[arg(long)]
+    load: bool,
+    /// Take results from a cache: type=local,src=DIRECTORY or type=registry,ref=NAME
+    #[arg(long, value_name = "CACHE", value_parser = cache::parse_from)]
+    cache_from: Vec<CachePlace>,
+    /// Write the results as a cache: type=local,dest=DIRECTORY, type=registry,ref=NAME or type=inline; mode=min|max
+    #[arg(long, value_name = "CACHE", value_parser = CacheTo::parse)]
+    cache_to: Vec<CacheTo>,
+    /// Provenance to attach: only `false`, since none is made
+    #[arg(long, value_name = "false", value_parser = no_attestation)]
+    provenance: Option<()>,
+    /// List of contents to attach: only `false`, since none is made
+    #[arg(long, value_name = "false", value_parser = no_attestation)]
+    sbom: Option<()>,
     /// Write the image's digest to a file
     #[arg(long, value_name = "FILE")]
     iidfile: Option<PathBuf>,
@@ -81,13 +106,13 @@ pub(crate) fn build(args: Args, global: &Global) -> Result<ExitCode, Error> {
     match call {
         "build" if !args.check => {}
         "build" | "check" if format == Format::Text => {
-            return check::check(&check::Args { recipe: args.recipe });
+            return check::check(&check::Args { recipe: args.recipe }, global);
         }
-        "outline" => return outline::outline(&args.recipe, format),
-        "targets" => return outline::targets(&args.recipe, format),
+        "outline" => return outline::outline(&args.recipe, format, global),
+        "targets" => return outline::targets(&args.recipe, format, global),
         _ => return Err(Error::new(Kind::Invalid, format!("call {} is not known", args.call))),
     }
-    let loaded = args.recipe.load()?;
+    let loaded = args.recipe.load(global)?;
     let credentials = credential::read(&args.secrets, &args.agents)?;
     let store = Store::open(&global.store_root()?)?;
     let _shared = store.share()?;
@@ -96,28 +121,83 @@ pub(crate) fn build(args: Args, global: &Global) -> Result<ExitCode, Error> {
     if let Side::Outer(code) = userns::enter()? {
         return Ok(code);
     }
-    let images =
-        shown(&args, |sender| solve(&args, (&loaded, &graphs), (store.clone(), credentials), sender))?;
-    let descriptor = match images.as_slice() {
-        [image] if !is_index(&args) => image.clone(),
-        _ => index(&store, images, annotations(&args)?)?,
-    };
-    name(&args, &store, &descriptor)?;
+    shown(&args, |sender| finish(&args, (&loaded, &graphs), (store.clone(), credentials), sender))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the images, names them and gives them out.
+fn finish(
+    args: &Args,
+    (loaded, graphs): (&Loaded, &[Graph]),
+    (store, credentials): (Store, Credentials),
+    sender: &Sender,
+) -> Result<(), Error> {
+    let solved = solve(args, (loaded, graphs), (store.clone(), credentials), sender)?;
+    let (mut images, caches): (Vec<Descriptor>, Vec<_>) =
+        solved.into_iter().map(|solved| (solved.image, solved.cache)).unzip();
+    for image in &mut images {
+        let platform = image.platform.clone().unwrap_or_else(Platform::host);
+        image.annotations.extend(annotation::chosen(&args.annotations, |target| {
+            matches!(target, Target::ManifestDescriptor(wanted) if annotation::suits(wanted.as_ref(), &platform))
+        }));
+    }
+    let of_index = annotation::chosen(&args.annotations, |target| *target == Target::Index);
+    let top = match images.as_slice() {
+        [image] if !is_index(args) && of_index.is_empty() => image.clone(),
+        [_] if !is_index(args) => {
+            let text = "annotation index: there is no index over the image of one platform";
+            return Err(Error::new(Kind::Invalid, text).hint(
+                "write it on the manifest, or make an index with --build-arg BUILDKIT_MULTI_PLATFORM=1",
+            ));
+        }
+        _ => index(&store, &images, of_index)?,
+    };
+    let built = Built { store: &store, top: &top, images: &images, graphs, tags: &args.tags };
+    name(args, &store, &top)?;
+    export(args, &store, &caches, sender)?;
+    let pushed = args.push.then(|| Output::parse("type=registry")).transpose()?;
+    for output in args.outputs.iter().chain(&pushed) {
+        deliver(output, &built, sender)?;
+    }
+    if args.outputs.iter().any(Output::takes_stdout) {
+        return Ok(());
+    }
+    writeln!(std::io::stdout(), "{}", top.digest).map_err(|e| Error::system("write to stdout", e))
+}
+
+/// Writes the caches that were asked for. The records of the larger extent hold those of the smaller.
+fn export(args: &Args, store: &Store, exported: &[Option<Exported>], sender: &Sender) -> Result<(), Error> {
+    let mut all = Exported::default();
+    exported.iter().flatten().cloned().for_each(|one| all.merge(one));
+    for to in &args.cache_to {
+        if let cache::Target::Place(place) = &to.target {
+            cache::write(store, all.clone(), place, sender)?;
+        }
+    }
+    Ok(())
+}
+
+fn no_attestation(text: &str) -> Result<(), String> {
+    match text {
+        "false" => Ok(()),
+        _ => Err("attestations are not made; only false is possible".to_owned()),
+    }
 }
 
 /// Whether an index is wanted even over a single image.
 fn is_index(args: &Args) -> bool {
-    args.recipe
-        .build_args
-        .iter()
-        .any(|arg| matches!(arg.as_str(), "BUILDKIT_MULTI_PLATFORM=1" | "BUILDKIT_MULTI_PLATFORM=true"))
+    is_set(args, "BUILDKIT_MULTI_PLATFORM")
+}
+
+fn is_set(args: &Args, name: &str) -> bool {
+    let given = args.recipe.build_args.iter().filter_map(|arg| arg.split_once('='));
+    given.filter(|(given, _)| *given == name).any(|(_, value)| matches!(value, "1" | "true"))
 }
 
 /// One name for the images of several platforms.
 fn index(
     store: &Store,
-    manifests: Vec<Descriptor>,
+    manifests: &[Descriptor],
     annotations: BTreeMap<String, String>,
 ) -> Result<Descriptor, Error> {
     let mut index = serde_json::json!({
@@ -129,10 +209,6 @@ fn index(
         fields.insert("annotations".to_owned(), serde_json::json!(annotations));
     }
     store.put_blob(media::INDEX, index.to_string().as_bytes())
-}
-
-fn annotations(args: &Args) -> Result<BTreeMap<String, String>, Error> {
-    args.annotations.iter().map(|text| pair("annotation", text)).collect()
 }
 
 /// Carries out work while its progress is shown.
@@ -150,7 +226,7 @@ fn plan(args: &Args, loaded: &Loaded, store: &Store, sender: &Sender) -> Result<
     let pull = if args.pull { Pull::Always } else { Pull::Missing };
     let mut graphs = Vec::new();
     for platform in args.recipe.platforms() {
-        let inputs = args.recipe.inputs(platform)?;
+        let inputs = args.recipe.inputs(loaded, platform)?;
         let (graph, found) = bases::lower(loaded, inputs, &bases::Source { store, pull, sender })?;
         // The first says what is wrong with the file; the others would repeat it.
         if graphs.is_empty() {
@@ -169,7 +245,7 @@ fn solve(
     (loaded, graphs): (&Loaded, &[Graph]),
     (store, credentials): (Store, Credentials),
     sender: &Sender,
-) -> Result<Vec<Descriptor>, Error> {
+) -> Result<Vec<Solved>, Error> {
     let workspace = store.workspace()?;
     let context = match &loaded.context {
         Some(directory) => Tree::directory(directory, loaded.ignore.clone())?,
@@ -180,9 +256,9 @@ fn solve(
         }
     };
     let mut named = BTreeMap::new();
-    for (name, place) in args.recipe.contexts()? {
-        if let Some(directory) = place.directory {
-            named.insert(name, Arc::new(Tree::directory(&directory, None)?));
+    for (name, (_, directory)) in &loaded.contexts {
+        if let Some(directory) = directory {
+            named.insert(name.clone(), Arc::new(Tree::directory(directory, None)?));
         }
     }
     let env = solve::Env {
@@ -194,12 +270,30 @@ fn solve(
         progress: sender.clone(),
         explain: args.explain,
         compression: args.compression,
-        annotations: annotations(args)?,
+        caches: cache::open(&args.cache_from, sender),
+        export: args
+            .cache_to
+            .iter()
+            .filter(|to| to.target != cache::Target::Inline)
+            .map(|to| to.extent)
+            .reduce(|one, other| if one == Extent::Max { one } else { other }),
+        inline_cache: args.cache_to.iter().any(|to| to.target == cache::Target::Inline)
+            || is_set(args, "BUILDKIT_INLINE_CACHE"),
+        annotations: args
+            .annotations
+            .iter()
+            .filter_map(|annotation| match &annotation.target {
+                Target::Manifest(platform) => {
+                    Some((platform.clone(), annotation.name.clone(), annotation.value.clone()))
+                }
+                _ => None,
+            })
+            .collect(),
     };
     graphs.iter().map(|graph| solve::solve(graph, &env)).collect()
 }
 
-/// Gives the image its names, and tells who asked.
+/// Gives the image its names, and writes the files that were asked for.
 fn name(args: &Args, store: &Store, descriptor: &Descriptor) -> Result<(), Error> {
     for reference in &args.tags {
         image::tag(store, reference, descriptor)?;
@@ -210,7 +304,12 @@ fn name(args: &Args, store: &Store, descriptor: &Descriptor) -> Result<(), Error
     }
     if let Some(path) = &args.metadata_file {
         let names: Vec<String> = args.tags.iter().map(ToString::to_string).collect();
+        let config = match image::Document::parse(&store.read_blob(&descriptor.digest)?, "")? {
+            image::Document::Manifest(manifest) => Some(manifest.config.digest),
+            image::Document::Index(_) => None,
+        };
         let metadata = serde_json::json!({
+            "containerimage.config.digest": config,
             "containerimage.descriptor": descriptor,
             "containerimage.digest": digest,
             "image.name": names.join(","),
@@ -218,5 +317,5 @@ fn name(args: &Args, store: &Store, descriptor: &Descriptor) -> Result<(), Error
         let text = format!("{metadata:#}\n");
         std::fs::write(path, text).map_err(|e| Error::system(format!("write {}", path.display()), e))?;
     }
-    writeln!(std::io::stdout(), "{digest}").map_err(|e| Error::system("write to stdout", e))
+    Ok(())
 }

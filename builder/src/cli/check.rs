@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use crate::cli::Global;
 use crate::cli::recipe::{Loaded, Recipe};
 use crate::dockerfile::lint;
 use crate::dockerfile::rule::{Rule, Warning};
@@ -18,9 +19,9 @@ pub(crate) struct Args {
 }
 
 /// Prints every broken rule to stdout; the exit code says whether there was one.
-pub(crate) fn check(args: &Args) -> Result<ExitCode, Error> {
-    let loaded = args.recipe.load()?;
-    let mut inputs = args.recipe.inputs(args.recipe.platform()?)?;
+pub(crate) fn check(args: &Args, global: &Global) -> Result<ExitCode, Error> {
+    let loaded = args.recipe.load(global)?;
+    let mut inputs = args.recipe.inputs(&loaded, args.recipe.platform()?)?;
     let warnings = offline(&loaded, &mut inputs)?;
     let mut stdout = std::io::stdout().lock();
     let written = warnings.iter().try_for_each(|warning| {

@@ -2,10 +2,14 @@
 //!
 //! Invariant: a verb returns its error; only `main` here prints one, and sets the exit code.
 
+mod address;
+mod annotation;
 mod bases;
 mod build;
+mod cache;
 mod check;
 mod credential;
+mod deliver;
 mod graph;
 mod history;
 mod images;
@@ -13,10 +17,12 @@ mod inspect;
 mod load;
 mod login;
 mod outline;
+mod output;
 mod prune;
 mod pull;
 mod push;
 mod recipe;
+mod recipe_file;
 mod rmi;
 mod run;
 mod save;
@@ -95,7 +101,7 @@ pub fn main() -> ExitCode {
 fn dispatch(verb: Verb, global: &Global) -> Result<ExitCode, Error> {
     match verb {
         Verb::Build(args) => build::build(*args, global),
-        Verb::Check(args) => check::check(&args),
+        Verb::Check(args) => check::check(&args, global),
         Verb::Graph(args) => graph::graph(&args, global),
         Verb::History(args) => history::history(&args, global),
         Verb::Inspect(args) => inspect::inspect(&args, global),

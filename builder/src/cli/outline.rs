@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::cli::check::without_bases;
 use crate::cli::recipe::{Loaded, Recipe};
-use crate::cli::table;
+use crate::cli::{Global, table};
 use crate::dockerfile::ast::{Instruction, Kind, Stage};
 use crate::dockerfile::lexer::Comment;
 use crate::error::Error;
@@ -24,8 +24,8 @@ pub(crate) enum Format {
 }
 
 /// Lists the stages: name, what each starts from, and the comment that describes it.
-pub(crate) fn targets(recipe: &Recipe, format: Format) -> Result<ExitCode, Error> {
-    let loaded = recipe.load()?;
+pub(crate) fn targets(recipe: &Recipe, format: Format, global: &Global) -> Result<ExitCode, Error> {
+    let loaded = recipe.load(global)?;
     let last = loaded.file.stages.len().saturating_sub(1);
     let stages = loaded.file.stages.iter().enumerate();
     let name = |stage: &Stage| stage.name.as_ref().map(|name| name.text.to_ascii_lowercase());
@@ -58,9 +58,9 @@ struct Argument {
 }
 
 /// Lists what the target takes: arguments, secrets and agents.
-pub(crate) fn outline(recipe: &Recipe, format: Format) -> Result<ExitCode, Error> {
-    let loaded = recipe.load()?;
-    let mut inputs = recipe.inputs(recipe.platform()?)?;
+pub(crate) fn outline(recipe: &Recipe, format: Format, global: &Global) -> Result<ExitCode, Error> {
+    let loaded = recipe.load(global)?;
+    let mut inputs = recipe.inputs(&loaded, recipe.platform()?)?;
     let (graph, _, _) = without_bases(&loaded, &mut inputs)?;
     let arguments = arguments(&loaded, &graph);
     let (secrets, agents) = (credentials(&graph, secret), credentials(&graph, agent));

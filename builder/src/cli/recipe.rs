@@ -1,17 +1,18 @@
 //! What `build`, `graph` and `check` have in common: the Dockerfile, its context and what decides the graph.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::cli::Global;
+use crate::cli::address::{Address, Arrived, Courier};
+use crate::cli::recipe_file::{self, Files, Whose};
 use crate::dockerfile::ast;
 use crate::dockerfile::ignore::Ignore;
 use crate::dockerfile::{self, Source, directive};
 use crate::error::{Error, Kind};
 use crate::graph::{Entitlement, Inputs, NamedContext, Network, Renew, Timestamps};
 use crate::image::Platform;
+use crate::store::Workspace;
 
 /// The common flags.
 #[derive(Debug, Clone, clap::Args)]
@@ -28,7 +29,7 @@ pub(crate) struct Recipe {
     /// What the image is for; several make an index of images [default: this machine]
     #[arg(long = "platform", value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
     pub(crate) platforms: Vec<Platform>,
-    /// Further contexts for FROM and --from: a directory, or docker-image://NAME
+    /// Further contexts for FROM and --from: a directory, http(s)://, git, docker-image://, oci-layout://
     #[arg(long = "build-context", value_name = "NAME=PLACE")]
     pub(crate) build_contexts: Vec<String>,
     /// Label of the image, over the Dockerfile's
@@ -52,9 +53,9 @@ pub(crate) struct Recipe {
     /// Times of the image and its files: `clamp` to the base's or SOURCE_DATE_EPOCH, or `keep`
     #[arg(long, value_name = "clamp|keep", default_value = "clamp")]
     pub(crate) timestamps: String,
-    /// Directory whose files COPY and ADD take; `-` reads a Dockerfile from stdin, without files
+    /// Whose files COPY and ADD take: a directory, http(s)://, a git repository, or `-` for a tar or a Dockerfile on stdin
     #[arg(value_name = "CONTEXT", default_value = ".")]
-    pub(crate) context: PathBuf,
+    pub(crate) context: String,
 }
 
 /// A Dockerfile that was read and parsed.
@@ -66,62 +67,63 @@ pub(crate) struct Loaded {
     pub(crate) ignore: Option<Ignore>,
     /// The context's directory; `None`: there is none.
     pub(crate) context: Option<PathBuf>,
+    /// The named contexts and where they are.
+    pub(crate) contexts: BTreeMap<String, (NamedContext, Option<PathBuf>)>,
+    /// What was brought here for this build.
+    _places: Vec<Workspace>,
 }
 
 impl Recipe {
-    /// Reads and parses the Dockerfile and the ignore file.
-    pub(crate) fn load(&self) -> Result<Loaded, Error> {
-        let context = (self.context != Path::new("-")).then(|| self.context.clone());
-        if let Some(directory) = &context {
-            check_context(directory)?;
-        }
-        let source = self.read(context.as_deref())?;
+    /// Brings the contexts here, and reads and parses the Dockerfile and the ignore file.
+    pub(crate) fn load(&self, global: &Global) -> Result<Loaded, Error> {
+        let mut courier = Courier::new(global);
+        let address = Address::parse(&self.context)?;
+        let whose = if matches!(address, Address::Directory(_)) { Whose::Users } else { Whose::Strangers };
+        let (context, text) = match self.arrived(&address, &mut courier)? {
+            Arrived::Directory(directory) => (Some(directory), None),
+            Arrived::Text(text) => (None, Some(text)),
+            Arrived::Image(reference) => {
+                let text = format!("context {reference} is an image");
+                return Err(refuse(text).hint("name it with --build-context, and take from it with --from"));
+            }
+        };
+        let found = Files { file: self.file.as_deref(), context: context.as_deref(), whose };
+        let source = match text {
+            Some(bytes) => {
+                Source { name: self.context.clone(), text: recipe_file::utf8(bytes, &self.context)? }
+            }
+            None => found.dockerfile()?,
+        };
         let mut file = dockerfile::parse(&source)?;
         if let Some(text) = self.build_args()?.get("BUILDKIT_DOCKERFILE_CHECK") {
             file.directives.check = directive::parse_check(text).map_err(refuse)?;
         }
-        let ignore = self.read_ignore(context.as_deref())?;
-        Ok(Loaded { source, file, ignore, context })
-    }
-
-    fn read(&self, context: Option<&Path>) -> Result<Source, Error> {
-        let doing = |path: &Path, error| {
-            Error::system(format!("read {}", path.display()), error).hint("name the Dockerfile with -f")
-        };
-        let (path, bytes) = match (&self.file, context) {
-            (Some(path), _) if path == Path::new("-") => return from_stdin(),
-            // The user's own choice, which may be a pipe.
-            (Some(path), _) => (path.clone(), std::fs::read(path).map_err(|error| doing(path, error))?),
-            (None, None) => return from_stdin(),
-            (None, Some(context)) => {
-                let found = ["Dockerfile", "Containerfile"].map(|name| context.join(name));
-                let [first, _] = &found;
-                let path = found.iter().find(|path| path.exists()).unwrap_or(first).clone();
-                let bytes = read_regular(&path).map_err(|error| doing(&path, error))?;
-                (path, bytes)
-            }
-        };
-        Ok(Source { name: path.display().to_string(), text: utf8(bytes, &path.display().to_string())? })
-    }
-
-    /// `<Dockerfile>.dockerignore` comes before `.dockerignore`.
-    fn read_ignore(&self, context: Option<&Path>) -> Result<Option<Ignore>, Error> {
-        let Some(context) = context else { return Ok(None) };
-        let own = match &self.file {
-            Some(path) if path == Path::new("-") => None,
-            Some(path) => Some(path.clone()),
-            None => Some(context.join("Dockerfile")),
-        };
-        let own = own.map(|path| PathBuf::from(format!("{}.dockerignore", path.display())));
-        for path in own.into_iter().chain([context.join(".dockerignore")]) {
-            let name = path.display().to_string();
-            match read_regular(&path) {
-                Ok(bytes) => return Ignore::parse(&Source { text: utf8(bytes, &name)?, name }).map(Some),
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(Error::system(format!("read {name}"), error)),
-            }
+        let ignore = found.ignore()?;
+        let mut contexts = BTreeMap::new();
+        for text in &self.build_contexts {
+            let (name, place) = pair("build context", text)?;
+            let arrived = courier.bring(&Address::parse(&place)?)?.named(&name)?;
+            contexts.insert(name, arrived);
         }
-        Ok(None)
+        Ok(Loaded { source, file, ignore, context, contexts, _places: courier.into_places() })
+    }
+
+    /// With `-f`, standard input is a context's files or nothing at all.
+    fn arrived(&self, address: &Address, courier: &mut Courier<'_>) -> Result<Arrived, Error> {
+        match (address, &self.file) {
+            (Address::Stdin, Some(file)) if file == Path::new("-") => {
+                Err(refuse("the Dockerfile and the context cannot both be stdin".to_owned()))
+            }
+            (Address::Stdin, Some(file)) => match courier.bring(address)? {
+                Arrived::Text(text) if text.is_empty() => Ok(Arrived::Text(
+                    std::fs::read(file)
+                        .map_err(|error| Error::system(format!("read {}", file.display()), error))?,
+                )),
+                Arrived::Text(_) => Err(refuse("the context on stdin is no tar".to_owned())),
+                arrived => Ok(arrived),
+            },
+            _ => courier.bring(address),
+        }
     }
 
     /// What the images are for: at least one.
@@ -139,12 +141,13 @@ impl Recipe {
     }
 
     /// What decides the graph for a platform, with no image resolved yet.
-    pub(crate) fn inputs(&self, platform: Platform) -> Result<Inputs, Error> {
+    pub(crate) fn inputs(&self, loaded: &Loaded, platform: Platform) -> Result<Inputs, Error> {
         let mut inputs = Inputs::new(platform);
         inputs.build_platform = Platform::host();
         inputs.build_args = self.build_args()?;
         inputs.target.clone_from(&self.target);
-        inputs.contexts = self.contexts()?.into_iter().map(|(name, place)| (name, place.kind)).collect();
+        let kind = |(name, (kind, _)): (&String, &(NamedContext, _))| (name.clone(), kind.clone());
+        inputs.contexts = loaded.contexts.iter().map(kind).collect();
         inputs.labels = self.labels.iter().map(|text| pair("label", text)).collect::<Result<_, _>>()?;
         inputs.add_hosts = self.add_hosts.iter().map(|text| host_line(text)).collect::<Result<_, _>>()?;
         inputs.allowed = self.allow.iter().map(|text| entitlement(text)).collect::<Result<_, _>>()?;
@@ -191,72 +194,6 @@ impl Recipe {
             _ => Ok(args),
         }
     }
-
-    /// The named contexts and where they are.
-    pub(crate) fn contexts(&self) -> Result<BTreeMap<String, Place>, Error> {
-        let mut contexts = BTreeMap::new();
-        for text in &self.build_contexts {
-            let (name, place) = pair("build context", text)?;
-            let place = if let Some(reference) = place.strip_prefix("docker-image://") {
-                Place { kind: NamedContext::Image(reference.parse()?), directory: None }
-            } else if place.contains("://") {
-                return Err(Error::new(Kind::Unsupported, format!("build context {text} is not supported"))
-                    .hint("a directory, or docker-image://NAME"));
-            } else {
-                check_context(Path::new(&place))?;
-                Place { kind: NamedContext::Directory, directory: Some(PathBuf::from(place)) }
-            };
-            contexts.insert(name, place);
-        }
-        Ok(contexts)
-    }
-}
-
-/// A named context.
-#[derive(Debug)]
-pub(crate) struct Place {
-    pub(crate) kind: NamedContext,
-    pub(crate) directory: Option<PathBuf>,
-}
-
-/// A file of the context, which is a stranger's: one that never ends, or that is too large, is refused.
-fn read_regular(path: &Path) -> std::io::Result<Vec<u8>> {
-    const LARGEST: u64 = 16 << 20;
-    let refuse = |why: &str| Err(std::io::Error::new(ErrorKind::InvalidData, why));
-    // O_NONBLOCK: a FIFO would hang, and is refused below.
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
-    if !file.metadata()?.is_file() {
-        return refuse("not a regular file");
-    }
-    let mut bytes = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LARGEST { refuse("larger than 16 MiB") } else { Ok(bytes) }
-}
-
-fn check_context(directory: &Path) -> Result<(), Error> {
-    let shown = directory.display();
-    if ["http://", "https://", "git@", "git://", "ssh://"].iter().any(|p| shown.to_string().starts_with(p)) {
-        return Err(Error::new(Kind::Unsupported, format!("context {shown} is not supported"))
-            .hint("clone or download it, and name the directory"));
-    }
-    let found =
-        std::fs::metadata(directory).map_err(|e| Error::system(format!("open context {shown}"), e))?;
-    if found.is_dir() { Ok(()) } else { Err(refuse(format!("context {shown} is not a directory"))) }
-}
-
-fn from_stdin() -> Result<Source, Error> {
-    let mut bytes = Vec::new();
-    std::io::stdin()
-        .lock()
-        .read_to_end(&mut bytes)
-        .map_err(|e| Error::system("read the Dockerfile from stdin", e))?;
-    Ok(Source { name: "-".to_owned(), text: utf8(bytes, "stdin")? })
-}
-
-fn utf8(bytes: Vec<u8>, name: &str) -> Result<String, Error> {
-    String::from_utf8(bytes).map_err(|error| {
-        refuse(format!("{name} is not UTF-8 text: byte {} is not valid", error.utf8_error().valid_up_to()))
-    })
 }
 
 pub(crate) fn pair(what: &str, text: &str) -> Result<(String, String), Error> {

@@ -1,11 +1,11 @@
 //! `builder save`: images from the store into one file.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::Global;
+use super::deliver::write_file;
 use crate::error::{Error, Kind};
 use crate::image::{self, Format, Found, Platform};
 use crate::store::Store;
@@ -43,15 +43,6 @@ pub(crate) fn save(args: &Args, global: &Global) -> Result<ExitCode, Error> {
         image::save(&store, chosen, args.format, &mut BufWriter::new(stdout.lock()))?;
         return Ok(ExitCode::SUCCESS);
     };
-    let doing = |error| Error::system(format!("write {}", path.display()), error);
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}", std::process::id()));
-    let draft = path.with_file_name(name);
-    let mut file = BufWriter::new(File::create_new(&draft).map_err(doing)?);
-    let saved = image::save(&store, chosen, args.format, &mut file)
-        .and_then(|()| file.flush().and_then(|()| fs::rename(&draft, path)).map_err(doing));
-    if saved.is_err() {
-        drop(fs::remove_file(&draft)); // the error that is returned matters more
-    }
-    saved.map(|()| ExitCode::SUCCESS)
+    write_file(path, |out| image::save(&store, chosen, args.format, out))?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -25,16 +25,17 @@ pub struct Content {
     pub objects: Vec<(PathBuf, Digest)>,
 }
 
-/// What `found` brings along, without what `excludes` leaves out.
+/// What `found` brings along, without what `excludes` leaves out. Times count where files keep theirs, that is in an image, and
+/// as far as the image that is built keeps them: none later than `latest`.
 ///
 /// # Errors
 /// The file system's.
 pub fn content(
     tree: &Tree,
     (found, parents): (&[Match], Parents),
-    excludes: Option<&Ignore>,
+    (excludes, latest): (Option<&Ignore>, Option<i64>),
 ) -> Result<Content, Error> {
-    let mut feed = Feed { objects: Vec::new(), tree, excludes, base: PathBuf::new() };
+    let mut feed = Feed { objects: Vec::new(), tree, excludes, base: PathBuf::new(), latest };
     for matched in found {
         matched.excluded_from(parents).clone_into(&mut feed.base);
         for (path, stat) in &matched.above {
@@ -67,10 +68,11 @@ struct Feed<'a> {
     excludes: Option<&'a Ignore>,
     /// Where the patterns of `excludes` begin.
     base: PathBuf,
+    latest: Option<i64>,
 }
 
 impl Feed<'_> {
-    /// Kind, mode and owner.
+    /// Kind, mode, owner, and the time where it counts.
     fn head(&self, stat: &FileStat) -> Hasher {
         let (uid, gid) = match self.tree.owner {
             Owner::Root => (0, 0),
@@ -78,6 +80,9 @@ impl Feed<'_> {
         };
         let mut hasher = Hasher::new();
         hasher.update(format!("{:o} {uid}:{gid} ", stat.st_mode).as_bytes());
+        if let (Owner::Same, Some(latest)) = (self.tree.owner, self.latest) {
+            hasher.update(format!("{} ", stat.st_mtime.min(latest)).as_bytes());
+        }
         hasher
     }
 
@@ -98,7 +103,7 @@ impl Feed<'_> {
             }
             if !left_out {
                 let mut hasher = self.head(&stat);
-                of_child(&mut hasher, (directory, &name), &stat)?;
+                of_child(&mut hasher, (directory, &name), (&stat, self.tree.owner))?;
                 self.objects.push((at.clone(), hasher.finish()));
             }
             if is_directory {
@@ -113,10 +118,15 @@ impl Feed<'_> {
 fn of_child(
     hasher: &mut Hasher,
     (at, name): (&OwnedFd, &std::ffi::OsStr),
-    stat: &FileStat,
+    (stat, owner): (&FileStat, Owner),
 ) -> io::Result<()> {
     let mut attributes = xattr::list(at, name)?;
-    attributes.retain(|(key, _)| key.as_bytes().starts_with(b"user."));
+    // Those that are copied: an overlay's own are not, and capabilities only come from images.
+    attributes.retain(|(key, _)| {
+        let key = key.as_bytes();
+        (key.starts_with(b"user.") && !key.starts_with(b"user.overlay."))
+            || (key == b"security.capability" && owner == Owner::Same)
+    });
     // Their number in front, so that content cannot pass for one.
     hasher.update(format!("{} ", attributes.len()).as_bytes());
     for (key, value) in &attributes {
@@ -177,10 +187,8 @@ mod tests {
             });
             let tree = Tree::directory(place.path(), None).unwrap();
             let found = find(&tree, "d", Parents::Dropped).unwrap();
-            (
-                set.is_none_or(|set| set.is_ok()),
-                super::content(&tree, (&found, Parents::Dropped), None).unwrap().digest,
-            )
+            let content = super::content(&tree, (&found, Parents::Dropped), (None, None));
+            (set.is_none_or(|set| set.is_ok()), content.unwrap().digest)
         };
         let (has_attributes, with) = digest("rest", Some("v"));
         if has_attributes {

@@ -4,9 +4,13 @@
 //! bytes, and no time.
 
 mod digest;
+mod git;
+mod http;
 mod matched;
 mod tree;
 
 pub use digest::{Content, content};
+pub use git::Repository;
+pub use http::{Download, download};
 pub use matched::{Match, Parents, find};
 pub use tree::{Owner, Tree};

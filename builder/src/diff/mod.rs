@@ -6,4 +6,4 @@
 mod compare;
 mod walk;
 
-pub use walk::{Change, Clamp, is_empty, walk, write};
+pub use walk::{Change, Clamp, is_empty, pack, walk, write};

@@ -12,7 +12,7 @@ use nix::sys::stat::{FileStat, SFlag, major, minor};
 
 use super::compare;
 use crate::error::{Error, Kind};
-use crate::layer::{Entry, EntryKind, Writer};
+use crate::layer::{Entry, EntryKind, TarStream, Writer};
 use crate::sys::overlay::Attributes;
 use crate::sys::root;
 
@@ -71,6 +71,22 @@ pub fn write(
             Change::Remove(path) => writer.add_whiteout(path, clamp.mark()),
             Change::Empty(path) => writer.add_opaque(path, clamp.mark()),
         }
+    })
+}
+
+/// Writes every file of a tree into a tar.
+///
+/// # Errors
+/// The file system's; the stream's.
+pub fn pack(tar: &mut TarStream<'_>, root: &OwnedFd, clamp: Clamp) -> Result<(), Error> {
+    walk(root, None, clamp, &mut |change| {
+        // Of a tree that is above nothing there is nothing else.
+        let Change::Put(entry, content) = change else { return Ok(()) };
+        let added = match content {
+            Some(mut content) => tar.add(&entry, &mut content),
+            None => tar.add(&entry, &mut io::empty()),
+        };
+        added.map_err(|error| Error::system(format!("write {} to the archive", entry.path.display()), error))
     })
 }
 

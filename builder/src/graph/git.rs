@@ -13,7 +13,8 @@ pub(super) fn remote(text: &str) -> Option<Source> {
 }
 
 /// `https://host/path.git#reference:subdir`, `git://`, `ssh://`, `git@host:path`.
-fn repository(text: &str) -> Option<Git> {
+#[must_use]
+pub fn repository(text: &str) -> Option<Git> {
     let (remote, fragment) = text.split_once('#').unwrap_or((text, ""));
     let is_http = remote.starts_with("http://") || remote.starts_with("https://");
     let known = (is_http && remote.ends_with(".git"))

@@ -25,6 +25,7 @@ mod transfer;
 use crate::image::{Config, Platform};
 
 pub use args::PLATFORM_ARGS;
+pub use git::repository;
 pub use history::COMMENT as HISTORY_COMMENT;
 pub use inputs::{BaseRequest, Entitlement, Inputs, NamedContext, Renew, Resolved, Timestamps};
 pub use key::{Taken, key};
@@ -54,6 +55,21 @@ pub struct Graph {
     pub platform: Platform,
     /// Seconds since 1970 that `created` and the history get; `None`: the time of the build.
     pub time: Option<i64>,
+}
+
+impl Graph {
+    /// How many of the image's layers, from the lowest, are of the image that it is built on.
+    #[must_use]
+    pub fn base_layers(&self) -> usize {
+        let mut at = Some(self.result);
+        while let Some(node) = at.and_then(|id| self.nodes.get(id.0)) {
+            if let Operation::Image(base) = &node.operation {
+                return base.diff_ids.len();
+            }
+            at = node.base;
+        }
+        0
+    }
 }
 
 /// A line of the image's history.

@@ -1,6 +1,7 @@
 //! Saving images as one tar: an OCI layout, or the archive that `docker load` has always taken.
 
 use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use super::manifest::{Document, Manifest};
 use super::stored::parse_config;
 use super::whole::chosen;
 use crate::error::{Error, Kind};
-use crate::layer::{Compression, Entry, EntryKind, decoder};
+use crate::layer::{Compression, Entry, EntryKind, TarStream, decoder};
 use crate::store::{Descriptor, Digest, NAME, Platform, Store, media};
 
 /// Under which containerd and Docker look for a name.
@@ -33,7 +34,7 @@ pub fn save(
     format: Format,
     out: &mut dyn Write,
 ) -> Result<(), Error> {
-    let mut tar = Tar { out };
+    let mut tar = Target::Tar(TarStream::new(out));
     let mut chosen_images = Vec::new();
     for image in images {
         chosen_images.push((image, chosen(store, &image.descriptor, platform)?));
@@ -42,12 +43,21 @@ pub fn save(
         Format::OciArchive => oci(store, &chosen_images, &mut tar)?,
         Format::DockerArchive => docker(store, &chosen_images, &mut tar)?,
     }
-    tar.put(&[0; 1024])
-        .and_then(|()| tar.out.flush())
-        .map_err(|error| Error::system("write the archive", error))
+    tar.finish()
 }
 
-fn oci(store: &Store, images: &[(&Found, Descriptor)], tar: &mut Tar<'_>) -> Result<(), Error> {
+/// Writes the images as an OCI layout into a directory, which is made where it is absent. The index names these images alone.
+pub fn save_directory(store: &Store, images: &[Found], directory: &Path) -> Result<(), Error> {
+    fs::create_dir_all(directory)
+        .map_err(|error| Error::system(format!("make {}", directory.display()), error))?;
+    let mut all = Vec::new();
+    for image in images {
+        all.push((image, chosen(store, &image.descriptor, None)?));
+    }
+    oci(store, &all, &mut Target::Directory(directory))
+}
+
+fn oci(store: &Store, images: &[(&Found, Descriptor)], tar: &mut Target<'_>) -> Result<(), Error> {
     let mut blobs = BTreeSet::new();
     let mut manifests = Vec::new();
     for (image, descriptor) in images {
@@ -98,7 +108,7 @@ struct DockerImage {
     layers: Vec<String>,
 }
 
-fn docker(store: &Store, images: &[(&Found, Descriptor)], tar: &mut Tar<'_>) -> Result<(), Error> {
+fn docker(store: &Store, images: &[(&Found, Descriptor)], tar: &mut Target<'_>) -> Result<(), Error> {
     let mut written = BTreeSet::new();
     let mut list = Vec::new();
     for (image, descriptor) in images {
@@ -127,7 +137,7 @@ fn docker(store: &Store, images: &[(&Found, Descriptor)], tar: &mut Tar<'_>) -> 
 fn docker_layers(
     store: &Store,
     manifest: &Manifest,
-    tar: &mut Tar<'_>,
+    tar: &mut Target<'_>,
     written: &mut BTreeSet<String>,
 ) -> Result<Vec<String>, Error> {
     let config = parse_config(&store.read_blob(&manifest.config.digest)?, manifest)?;
@@ -150,13 +160,19 @@ fn docker_layers(
     Ok(names)
 }
 
-struct Tar<'a> {
-    out: &'a mut dyn Write,
+/// Where files of an export go.
+enum Target<'a> {
+    Tar(TarStream<'a>),
+    Directory(&'a Path),
 }
 
-impl Tar<'_> {
+impl Target<'_> {
     fn directory(&mut self, name: &str) -> Result<(), Error> {
-        self.entry(name, EntryKind::Directory, &mut io::empty())
+        match self {
+            Self::Tar(_) => self.entry(name, EntryKind::Directory, &mut io::empty()),
+            Self::Directory(top) => fs::create_dir_all(top.join(name))
+                .map_err(|error| Error::system(format!("make {}", top.join(name).display()), error)),
+        }
     }
 
     fn bytes(&mut self, name: &str, bytes: &[u8]) -> Result<(), Error> {
@@ -164,24 +180,28 @@ impl Tar<'_> {
     }
 
     fn file(&mut self, name: &str, size: u64, content: &mut dyn Read) -> Result<(), Error> {
-        self.entry(name, EntryKind::File(size), content)
+        let Self::Directory(top) = self else {
+            return self.entry(name, EntryKind::File(size), content);
+        };
+        let path = top.join(name);
+        let draft = path.with_extension(std::process::id().to_string());
+        File::create(&draft)
+            .and_then(|mut file| io::copy(content, &mut file))
+            .and_then(|_| fs::rename(&draft, &path))
+            .map_err(|error| Error::system(format!("write {}", path.display()), error))
     }
 
     fn entry(&mut self, name: &str, kind: EntryKind<'_>, content: &mut dyn Read) -> Result<(), Error> {
-        let (mode, size) = if let EntryKind::File(size) = kind { (0o644, size) } else { (0o755, 0) };
+        let Self::Tar(tar) = self else { return Ok(()) };
+        let mode = if let EntryKind::File(_) = kind { 0o644 } else { 0o755 };
         let entry = Entry { path: Path::new(name), kind, mode, uid: 0, gid: 0, mtime: 0, xattrs: &[] };
-        let mut write = || {
-            self.out.write_all(&entry.header()?)?;
-            if io::copy(&mut content.take(size), &mut self.out)? != size {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            let padding = usize::try_from(size.next_multiple_of(512) - size).unwrap_or(0);
-            self.put([0; 512].get(..padding).unwrap_or_default())
-        };
-        write().map_err(|error| Error::system(format!("write {name} to the archive"), error))
+        tar.add(&entry, content).map_err(|error| Error::system(format!("write {name} to the archive"), error))
     }
 
-    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.out.write_all(bytes)
+    fn finish(self) -> Result<(), Error> {
+        match self {
+            Self::Tar(tar) => tar.finish().map_err(|error| Error::system("write the archive", error)),
+            Self::Directory(_) => Ok(()),
+        }
     }
 }

@@ -34,10 +34,43 @@ enum Source {
     },
 }
 
+/// An image that came, before it has a name here.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Imported {
+    /// Its manifest or index.
+    pub descriptor: Descriptor,
+    /// The whole name that it came with.
+    pub reference: Option<Reference>,
+    /// The name that it came with, also where it is a tag alone.
+    annotated: Option<String>,
+}
+
+impl Imported {
+    /// Whether it came under this tag.
+    #[must_use]
+    pub fn is_called(&self, tag: &str) -> bool {
+        self.annotated.as_deref() == Some(tag)
+            || self.reference.as_ref().is_some_and(|reference| reference.tag() == Some(tag))
+    }
+}
+
 /// Brings the images from `input` (a directory, a file, or a stream) into the store, and gives an image without a
 /// name the name `fallback`. Every blob is verified.
 pub fn load(store: &Store, input: Input<'_>, fallback: Option<&Reference>) -> Result<Vec<Found>, Error> {
     let _in_use = store.share()?;
+    let imported = import(store, input)?;
+    for image in &imported {
+        match image.reference.as_ref().or(fallback) {
+            Some(reference) => tag(store, reference, &image.descriptor)?,
+            None => store.keep(&image.descriptor)?,
+        }
+    }
+    let found = |image: Imported| Found { descriptor: image.descriptor, reference: image.reference };
+    Ok(imported.into_iter().map(found).collect())
+}
+
+/// As `load`, but the images get no name here, and nothing keeps them but `share`.
+pub fn import(store: &Store, input: Input<'_>) -> Result<Vec<Imported>, Error> {
     let source = match input {
         Input::Path(path) if path.is_dir() => Source::Directory(
             root::open_dir(path).map_err(|e| Error::system(format!("open {}", path.display()), e))?,
@@ -48,21 +81,14 @@ pub fn load(store: &Store, input: Input<'_>, fallback: Option<&Reference>) -> Re
         }
         Input::Stream(stream) => spread(store, &mut BufReader::new(stream))?,
     };
-    let found = if source.has("index.json") {
-        layout(store, &source)?
+    if source.has("index.json") {
+        layout(store, &source)
     } else if source.has("manifest.json") {
-        docker(store, &source)?
+        docker(store, &source)
     } else {
         let text = "load: it holds neither an OCI image layout nor a docker archive";
-        return Err(Error::new(Kind::Invalid, text));
-    };
-    for image in &found {
-        match image.reference.as_ref().or(fallback) {
-            Some(reference) => tag(store, reference, &image.descriptor)?,
-            None => store.keep(&image.descriptor)?,
-        }
+        Err(Error::new(Kind::Invalid, text))
     }
-    Ok(found)
 }
 
 /// What is loaded.
@@ -166,17 +192,17 @@ impl<R: Read> Read for Content<'_, R> {
     }
 }
 
-fn layout(store: &Store, source: &Source) -> Result<Vec<Found>, Error> {
+fn layout(store: &Store, source: &Source) -> Result<Vec<Imported>, Error> {
     let index: Index = serde_json::from_slice(&source.document("index.json")?)
         .map_err(|error| Error::new(Kind::Invalid, format!("read index.json of the image: {error}")))?;
     let mut found = Vec::new();
     for mut descriptor in index.manifests {
         let named = [CONTAINERD_NAME, NAME].iter().find_map(|key| descriptor.annotations.remove(*key));
         // A bare tag, as skopeo writes it, is no name.
-        let reference =
-            named.filter(|name| name.contains(['/', ':'])).and_then(|name| name.parse::<Reference>().ok());
+        let whole = named.as_ref().filter(|name| name.contains(['/', ':']));
+        let reference = whole.and_then(|name| name.parse::<Reference>().ok());
         document(store, source, &descriptor)?;
-        found.push(Found { descriptor, reference });
+        found.push(Imported { descriptor, reference, annotated: named });
     }
     Ok(found)
 }
@@ -225,7 +251,7 @@ struct DockerImage {
     layers: Vec<String>,
 }
 
-fn docker(store: &Store, source: &Source) -> Result<Vec<Found>, Error> {
+fn docker(store: &Store, source: &Source) -> Result<Vec<Imported>, Error> {
     let list: Vec<DockerImage> = serde_json::from_slice(&source.document("manifest.json")?)
         .map_err(|error| Error::new(Kind::Invalid, format!("read manifest.json of the image: {error}")))?;
     let mut found = Vec::new();
@@ -249,9 +275,13 @@ fn docker(store: &Store, source: &Source) -> Result<Vec<Found>, Error> {
         let descriptor = put_raw(store, &manifest, &config)?;
         let mut names = image.repo_tags.iter().filter_map(|name| name.parse::<Reference>().ok()).peekable();
         if names.peek().is_none() {
-            found.push(Found { descriptor: descriptor.clone(), reference: None });
+            found.push(Imported { descriptor: descriptor.clone(), reference: None, annotated: None });
         }
-        found.extend(names.map(|name| Found { descriptor: descriptor.clone(), reference: Some(name) }));
+        found.extend(names.map(|name| Imported {
+            descriptor: descriptor.clone(),
+            reference: Some(name),
+            annotated: None,
+        }));
     }
     Ok(found)
 }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: an image that `open` gives has its config and every layer in the store, each verified when it came.
 
+mod cache;
 mod config;
 mod export;
 mod find;
@@ -10,18 +11,21 @@ mod manifest;
 mod name;
 mod pull;
 mod push;
+mod recompress;
 mod stored;
 mod summary;
 mod whole;
 
 pub use crate::store::{Descriptor, Digest, Platform};
+pub use cache::{Cache, CachePlace, CacheRecords, INLINE, write_cache};
 pub use config::{Config, Execution, Healthcheck, History, RootFs};
-pub use export::{Format, save};
+pub use export::{Format, save, save_directory};
 pub use find::{Found, find};
-pub use import::{Input, load};
+pub use import::{Imported, Input, import, load};
 pub use manifest::{Document, Index, Manifest};
 pub use name::{resolve, tag};
 pub use pull::pull;
-pub use push::push;
+pub use push::{push, push_image};
+pub use recompress::{in_compression, recompress};
 pub use stored::{Image, open, open_descriptor, put};
 pub use summary::{Summary, summary};

@@ -22,12 +22,31 @@ pub fn push(
     platform: Option<&Platform>,
     progress: &Sender,
 ) -> Result<Digest, Error> {
+    let sent = |step: &Step| {
+        let chosen = chosen(store, &top(store, from)?, platform)?;
+        send(store, (from, to), &chosen, step)
+    };
+    told((store, to), progress, sent)
+}
+
+/// Sends an image of the store, whether it has a name here or not.
+pub fn push_image(
+    store: &Store,
+    image: &Descriptor,
+    to: &Reference,
+    progress: &Sender,
+) -> Result<Digest, Error> {
+    told((store, to), progress, |step| send(store, (to, to), image, step))
+}
+
+fn told(
+    (store, to): (&Store, &Reference),
+    progress: &Sender,
+    send: impl FnOnce(&Step) -> Result<Digest, Error>,
+) -> Result<Digest, Error> {
     let step = progress.step(format!("push {}", to.familiar()));
     let _in_use = store.share()?;
-    let sent = top(store, from)
-        .and_then(|top| chosen(store, &top, platform))
-        .and_then(|chosen| send(store, (from, to), &chosen, &step));
-    match sent {
+    match send(&step) {
         Ok(digest) => {
             step.finished();
             Ok(digest)

@@ -11,11 +11,39 @@ use super::stream::decoder;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
     /// A tar with at least one member.
-    Archive(Compression),
-    /// Compressed in a way that cannot be read here; the name of it.
-    Foreign(&'static str),
+    Archive(Packing),
     /// Anything else, also compressed.
     Other,
+}
+
+/// How an archive is compressed that somebody made: in more ways than a layer can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// As a layer may be.
+    Layer(Compression),
+    /// bzip2.
+    Bzip2,
+    /// xz.
+    Xz,
+}
+
+/// What a decoder of xz may take: `xz -9` needs 65 MiB, and the archive says how much.
+const XZ_MEMORY: u64 = 128 << 20;
+
+/// The tar in a packed file, as it is read.
+///
+/// # Errors
+/// A decompressor that cannot be made.
+pub fn unpacked<'a>(file: impl Read + Send + 'a, packing: Packing) -> io::Result<Box<dyn Read + Send + 'a>> {
+    Ok(match packing {
+        Packing::Layer(compression) => decoder(file, compression)?,
+        Packing::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(file)),
+        Packing::Xz => {
+            let stream =
+                liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)?;
+            Box::new(liblzma::read::XzDecoder::new_stream(file, stream))
+        }
+    })
 }
 
 /// Looks at the beginning of `file`, which is left at its beginning.
@@ -26,13 +54,13 @@ pub fn sniff(file: &mut File) -> io::Result<Content> {
     let mut start = Vec::new();
     file.take(6).read_to_end(&mut start)?;
     file.rewind()?;
-    let compression = match start.as_slice() {
-        [b'B', b'Z', b'h', b'1'..=b'9', ..] => return Ok(Content::Foreign("bzip2")),
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => return Ok(Content::Foreign("xz")),
-        start => Compression::of_magic(start),
+    let packing = match start.as_slice() {
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Packing::Bzip2,
+        [0xfd, b'7', b'z', b'X', b'Z', 0] => Packing::Xz,
+        start => Packing::Layer(Compression::of_magic(start)),
     };
-    let first = decoder(&mut *file, compression).and_then(|bytes| Archive::new(bytes).next());
+    let first = unpacked(&mut *file, packing).and_then(|bytes| Archive::new(bytes).next());
     file.rewind()?;
     // What does not begin as a tar does is none; a file system that cannot be read says so again when it is copied.
-    Ok(if matches!(first, Ok(Some(_))) { Content::Archive(compression) } else { Content::Other })
+    Ok(if matches!(first, Ok(Some(_))) { Content::Archive(packing) } else { Content::Other })
 }

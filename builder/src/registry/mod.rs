@@ -7,6 +7,7 @@ mod agent;
 mod auth;
 mod challenge;
 mod credentials;
+mod download;
 mod endpoint;
 mod failure;
 mod reference;
@@ -17,6 +18,7 @@ mod settings;
 mod upload;
 
 pub use credentials::{Credentials, Login};
+pub use download::{Downloaded, download};
 pub use endpoint::Endpoint;
 pub use reference::Reference;
 pub use repository::{Fetched, Repository};

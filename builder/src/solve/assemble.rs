@@ -4,22 +4,28 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Env;
 use super::cell::{self, Chain};
+use super::solver::Done;
 use crate::error::Error;
 use crate::graph::{Graph, HISTORY_COMMENT};
-use crate::image::{self, History};
+use crate::image::{self, CacheRecords, History, INLINE, Platform};
 use crate::layer::Compression;
 use crate::store::Descriptor;
 
-pub(super) fn assemble(graph: &Graph, env: &Env, chains: &[Chain]) -> Result<Descriptor, Error> {
+pub(super) fn assemble(
+    (graph, env): (&Graph, &Env),
+    done: &[Done],
+    inline: Option<CacheRecords>,
+) -> Result<Descriptor, Error> {
     let nothing = Chain::new();
-    let chain = chains.get(graph.result.0).unwrap_or(&nothing);
+    let chains: Vec<&Chain> = done.iter().map(|done| &done.chain).collect();
+    let chain = chains.get(graph.result.0).copied().unwrap_or(&nothing);
     let archives = cell::archives(chain)?;
     let created = rfc3339(graph.time.unwrap_or_else(now));
     let mut config = graph.config.clone();
     config.created = Some(created.clone());
     config.rootfs.diff_ids = archives.iter().map(|(_, diff_id)| diff_id.clone()).collect();
     for entry in &graph.history {
-        let made_layer = entry.node.is_some_and(|node| grew(graph, chains, node.0));
+        let made_layer = entry.node.is_some_and(|node| grew(graph, &chains, node.0));
         config.history.push(History {
             created: Some(created.clone()),
             created_by: entry.created_by.clone(),
@@ -28,13 +34,25 @@ pub(super) fn assemble(graph: &Graph, env: &Env, chains: &[Chain]) -> Result<Des
             ..History::default()
         });
     }
-    let layers: Vec<Descriptor> = archives.into_iter().map(|(blob, _)| as_oci(blob)).collect();
-    image::put(&env.store, &config, &layers, env.annotations.clone())
+    if let Some(records) = inline {
+        config.other.insert(INLINE.to_owned(), serde_json::json!(records));
+    }
+    // A layer that the cache has may have been written with another compression. The base's stay as they came.
+    let of_base = graph.base_layers();
+    let compressed = archives.into_iter().enumerate().map(|(at, (blob, _))| match at < of_base {
+        true => Ok(as_oci(blob)),
+        false => image::in_compression(&env.store, &as_oci(blob), env.compression),
+    });
+    let layers = compressed.collect::<Result<Vec<Descriptor>, Error>>()?;
+    let suits = |wanted: &Option<Platform>| wanted.as_ref().is_none_or(|wanted| graph.platform.suits(wanted));
+    let annotations = env.annotations.iter().filter(|(platform, _, _)| suits(platform));
+    let annotations = annotations.map(|(_, name, value)| (name.clone(), value.clone())).collect();
+    image::put(&env.store, &config, &layers, annotations)
 }
 
 /// Whether a node added a layer to what it stands on.
-fn grew(graph: &Graph, chains: &[Chain], node: usize) -> bool {
-    let length = |at: usize| chains.get(at).map_or(0, Vec::len);
+fn grew(graph: &Graph, chains: &[&Chain], node: usize) -> bool {
+    let length = |at: usize| chains.get(at).map_or(0, |chain| chain.len());
     let base = graph.nodes.get(node).and_then(|node| node.base);
     length(node) > base.map_or(0, |base| length(base.0))
 }

@@ -6,6 +6,9 @@
 mod assemble;
 mod cell;
 mod explain;
+mod export;
+mod fetched;
+mod import;
 mod queue;
 mod signals;
 mod solver;
@@ -14,10 +17,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use self::export::{Exported, Extent};
+use self::import::Imports;
 use crate::bundle::Runtime;
 use crate::context::Tree;
 use crate::error::Error;
 use crate::graph::Graph;
+use crate::image::{Cache, Platform};
 use crate::layer::Compression;
 use crate::progress::Sender;
 use crate::step::{Credentials, Interrupt};
@@ -41,8 +47,22 @@ pub struct Env {
     pub explain: bool,
     /// How layers are written.
     pub compression: Compression,
-    /// Annotations of the manifest.
-    pub annotations: BTreeMap<String, String>,
+    /// Caches to take results from.
+    pub caches: Vec<Cache>,
+    /// Which records are to be exported.
+    pub export: Option<Extent>,
+    /// Whether the image's config gets the records of its layers.
+    pub inline_cache: bool,
+    /// Annotations of the manifest for a platform, or for every one.
+    pub annotations: Vec<(Option<Platform>, String, String)>,
+}
+
+/// What a build came to.
+pub struct Solved {
+    /// The image.
+    pub image: Descriptor,
+    /// The cache, as far as it was asked for.
+    pub cache: Option<Exported>,
 }
 
 /// Builds the image: its manifest's descriptor, with everything that it needs in the store.
@@ -51,7 +71,7 @@ pub struct Env {
 ///
 /// # Errors
 /// The first step that failed; an interruption.
-pub fn solve(graph: &Graph, env: &Env) -> Result<Descriptor, Error> {
+pub fn solve(graph: &Graph, env: &Env) -> Result<Solved, Error> {
     let _shared = env.store.share()?;
     // Once more, now that the ids of all owners can be removed: this sweeps what a killed builder left.
     Store::open(env.store.root())?;
@@ -59,7 +79,12 @@ pub fn solve(graph: &Graph, env: &Env) -> Result<Descriptor, Error> {
     let runtime = Runtime::find(env.runtime.as_deref(), &session.path().join("state"));
     let interrupt = Interrupt::default();
     signals::watched(&interrupt, || {
-        let chain = solver::run(graph, env, (&session, runtime), &interrupt)?;
-        assemble::assemble(graph, env, &chain)
+        let imports = Imports(&env.caches, Some(&env.progress));
+        let done = solver::run(graph, env, (&session, runtime), (&imports, &interrupt))?;
+        let export = |extent| export::records(graph, &done, &env.store, extent);
+        let inline = env.inline_cache.then(|| export(Extent::Min)).transpose()?;
+        let image = assemble::assemble((graph, env), &done, inline.map(|inline| inline.records))?;
+        let cache = env.export.map(export).transpose()?;
+        Ok(Solved { image, cache })
     })
 }

@@ -1,44 +1,51 @@
 //! One node after the other, each from the store or carried out.
 
+mod kept;
+mod survey;
+mod taken;
+
 use std::collections::BTreeMap;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 
-use serde::{Deserialize, Serialize};
-
+pub(super) use self::kept::Kept;
+use self::taken::{Found, Look};
 use super::cell::{self, Cell, Chain};
 use super::explain::Trace;
+use super::fetched::Fetched;
+use super::import::Imports;
 use super::{Env, queue};
 use crate::bundle::Runtime;
-use crate::context::{self, Content, Parents, Tree};
+use crate::context::Tree;
 use crate::diff::{self, Clamp};
-use crate::dockerfile::ignore::Ignore;
 use crate::error::{Error, Kind};
-use crate::graph::{self, CacheUse, From, Graph, MountKind, Node, NodeId, Operation, Source, Taken};
+use crate::graph::{self, CacheUse, From, Graph, Node, NodeId, Operation, Source};
 use crate::image;
 use crate::layer::Writer;
 use crate::progress::{Step, Stream};
-use crate::snapshot::{Draft, View};
+use crate::snapshot::Draft;
 use crate::step::{self, Hands, Interrupt};
-use crate::store::{Descriptor, Digest, Key, Record, Store, Workspace, media};
+use crate::store::{Descriptor, Digest, Key, Store, Workspace, media};
 
 /// What a node came to.
 #[derive(Debug, Clone)]
 pub(super) struct Done {
-    key: Key,
+    /// What follows from the definition alone.
+    pub(super) defined: Key,
+    /// What its result is kept under.
+    pub(super) key: Key,
     pub(super) chain: Chain,
+    /// Whether it was carried out just now: what was kept of others that took from it is of an earlier time.
+    is_fresh: bool,
 }
 
-/// What the cache says of a step.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Kept {
-    /// It changed nothing.
-    Unchanged,
-    /// It made this layer.
-    Layer(Box<(Descriptor, Digest)>),
+/// What the cache has of a step.
+enum Lookup {
+    /// Its result: a layer, or that it changed nothing.
+    Kept { defined: Key, key: Key, result: Option<Arc<Cell>> },
+    /// Nothing that may stand in.
+    Absent { defined: Key, key: Key, taken: Arc<Found> },
 }
 
 struct Solver<'a> {
@@ -47,37 +54,49 @@ struct Solver<'a> {
     session: &'a Workspace,
     runtime: Result<Runtime, Error>,
     interrupt: &'a Interrupt,
+    imports: &'a Imports<'a>,
     /// Results so far, for those who copy from them.
     done: Mutex<BTreeMap<NodeId, Done>>,
     /// File systems of nodes that are copied from.
     trees: Mutex<BTreeMap<NodeId, Arc<Tree>>>,
+    fetched: Fetched,
+    /// What steps take from outside, as far as it was looked at before.
+    surveyed: Mutex<BTreeMap<NodeId, Arc<Found>>>,
+    /// Steps that are not carried out, by their keys.
+    unneeded: BTreeMap<NodeId, Key>,
     /// The first failure of a layer's writing, which happens beside the steps.
     failed: Mutex<Option<Error>>,
 }
 
-/// The chains of all nodes, in their order.
+/// What all nodes came to, in their order.
 pub(super) fn run(
     graph: &Graph,
     env: &Env,
     (session, runtime): (&Workspace, Result<Runtime, Error>),
-    interrupt: &Interrupt,
-) -> Result<Vec<Chain>, Error> {
-    let solver = Solver {
+    (imports, interrupt): (&Imports<'_>, &Interrupt),
+) -> Result<Vec<Done>, Error> {
+    let mut solver = Solver {
         graph,
         env,
         session,
         runtime,
         interrupt,
+        imports,
         done: Mutex::default(),
         trees: Mutex::default(),
+        fetched: Fetched::default(),
+        surveyed: Mutex::default(),
+        unneeded: BTreeMap::new(),
         failed: Mutex::default(),
     };
+    solver.unneeded = solver.unneeded()?;
+    let solver = solver;
     let done = std::thread::scope(|scope| {
         queue::run(graph, |id, inputs| solver.node(id, &inputs, scope), || interrupt.raise())
     });
     match solver.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),
-        None => Ok(done?.into_iter().map(|done| done.chain).collect()),
+        None => done,
     }
 }
 
@@ -89,85 +108,21 @@ impl<'a> Solver<'a> {
         if self.interrupt.is_raised() {
             return Err(Interrupt::error());
         }
-        let keys: Vec<Key> = inputs.iter().map(|input| input.key.clone()).collect();
-        let (taken, contents) = self.taken(node)?;
-        let key = graph::key(node, &keys, &taken);
+        if let Some(key) = self.unneeded.get(&id) {
+            let chain = Chain::new();
+            return Ok(Done { defined: key.clone(), key: key.clone(), chain, is_fresh: false });
+        }
         let base = match (node.base, inputs.first()) {
             (Some(_), Some(base)) => base.chain.clone(),
             _ => Chain::new(),
         };
-        let chain = match &node.operation {
-            Operation::Scratch => Chain::new(),
-            Operation::Image(image) => self.image(image)?,
-            _ => {
-                let titles = node.inputs.iter().filter_map(|id| self.graph.nodes.get(id.0));
-                let inputs: Vec<(&str, &Key)> = titles.map(|node| node.title.as_str()).zip(&keys).collect();
-                self.step(((node, &key), &Trace::new(node, &inputs, &contents)), base, scope)?
-            }
+        let done = match &node.operation {
+            Operation::Scratch => self.source(node, Chain::new()),
+            Operation::Image(image) => self.source(node, self.image(image)?),
+            _ => self.step((node, inputs), base, scope)?,
         };
-        let done = Done { key, chain };
         lock(&self.done).insert(id, done.clone());
         Ok(done)
-    }
-
-    /// What a step takes from directories of this machine, by content.
-    fn taken(&self, node: &Node) -> Result<(Vec<Taken>, Vec<Content>), Error> {
-        let mut contents = Vec::new();
-        let mut take = |from: &From, source: (&str, Parents), excludes: Option<&Ignore>| {
-            Ok::<Taken, Error>(match self.content(from, source, excludes)? {
-                Some(content) => {
-                    let digest = content.digest.clone();
-                    contents.push(content);
-                    Taken::Content(digest)
-                }
-                None => Taken::Node,
-            })
-        };
-        let taken = match &node.operation {
-            Operation::Copy(copy) => {
-                let excludes = ignore(&copy.excludes)?;
-                let take_source = |source: &Source| match source {
-                    Source::Files { from, pattern } => {
-                        take(from, (pattern, Parents::of(copy.parents)), excludes.as_ref())
-                    }
-                    _ => Ok(Taken::Node),
-                };
-                copy.sources.iter().map(take_source).collect::<Result<_, _>>()?
-            }
-            Operation::Run(run) => {
-                let take_mount = |mount: &graph::Mount| match &mount.kind {
-                    MountKind::Bind { from, source, .. } => {
-                        Some(take(from, (source, Parents::Dropped), None))
-                    }
-                    _ => None,
-                };
-                run.mounts.iter().filter_map(take_mount).collect::<Result<_, _>>()?
-            }
-            Operation::Image(_) | Operation::Scratch | Operation::Workdir(_) => Vec::new(),
-        };
-        Ok((taken, contents))
-    }
-
-    fn content(
-        &self,
-        from: &From,
-        (pattern, parents): (&str, Parents),
-        excludes: Option<&Ignore>,
-    ) -> Result<Option<Content>, Error> {
-        let tree = match from {
-            From::Node(_) => return Ok(None),
-            From::Context => &self.env.context,
-            From::Named(name) => self.named(name)?,
-        };
-        let found = context::find(tree, pattern, parents)?;
-        context::content(tree, (&found, parents), excludes).map(Some)
-    }
-
-    fn named(&self, name: &str) -> Result<&Arc<Tree>, Error> {
-        self.env.named.get(name).ok_or_else(|| {
-            Error::new(Kind::Invalid, format!("there is no build context {name}"))
-                .hint(format!("give it by --build-context {name}=DIRECTORY"))
-        })
     }
 
     fn image(&self, base: &graph::Base) -> Result<Chain, Error> {
@@ -184,19 +139,82 @@ impl<'a> Solver<'a> {
         Ok(layers.map(|(blob, diff_id)| Cell::stored(blob, diff_id)).collect())
     }
 
+    /// The result of a node that stands on nothing.
+    fn source(&self, node: &Node, chain: Chain) -> Done {
+        let key = graph::key(node, &[], &[]);
+        Done { defined: key.clone(), key, chain, is_fresh: false }
+    }
+
     fn step<'s>(
         &'s self,
-        ((node, key), trace): ((&'s Node, &Key), &Trace),
+        (node, inputs): (&'s Node, &[Done]),
         base: Chain,
         scope: &'s Scope<'s, '_>,
-    ) -> Result<Chain, Error> {
+    ) -> Result<Done, Error> {
         let progress = self.env.progress.step(&node.title);
-        if node.cache == CacheUse::Use
-            && let Some(kept) = self.kept(key)?
-        {
-            progress.cached();
-            return Ok(extended(base, kept));
+        let keys: Vec<Key> = inputs.iter().map(|input| input.key.clone()).collect();
+        let (defined, key, taken) = match self.look_up(node, (inputs, &keys), &progress)? {
+            Lookup::Kept { defined, key, result } => {
+                progress.cached();
+                return Ok(Done { defined, key, chain: extended(base, result), is_fresh: false });
+            }
+            Lookup::Absent { defined, key, taken } => (defined, key, taken),
+        };
+        let titles = node.inputs.iter().filter_map(|id| self.graph.nodes.get(id.0));
+        let inputs: Vec<(&str, &Key)> = titles.map(|node| node.title.as_str()).zip(&keys).collect();
+        let trace = Trace::new(node, &inputs, &taken.contents);
+        let chain = self.carried_out(((node, &key), &trace), (base, progress), scope)?;
+        Ok(Done { defined, key, chain, is_fresh: true })
+    }
+
+    /// A step has two keys. One follows from its definition, and is found without looking at any file of another step. The other
+    /// has the content that the step takes in place of where it comes from: a stage that ran again and came to the same
+    /// files changes nothing after it.
+    fn look_up(
+        &self,
+        node: &Node,
+        (inputs, keys): (&[Done], &[Key]),
+        progress: &Step,
+    ) -> Result<Lookup, Error> {
+        let surveyed = lock(&self.surveyed).remove(&node.id);
+        let outside = match surveyed {
+            Some(found) => found,
+            None => Arc::new(self.taken(node, Look::Outside)?),
+        };
+        let defined = graph::key(node, keys, &outside.taken);
+        let on_fresh = node.base.is_some() && inputs.first().is_some_and(|base| base.is_fresh);
+        let use_kept = node.cache == CacheUse::Use && !on_fresh;
+        if outside.is_whole {
+            let kept = if use_kept { self.kept(&defined)? } else { None };
+            let key = defined.clone();
+            return Ok(match kept {
+                Some(result) => Lookup::Kept { defined, key, result },
+                None => Lookup::Absent { defined, key, taken: outside },
+            });
         }
+        // What another step made just now need not be what it made when this definition was last seen.
+        if use_kept
+            && !inputs.iter().any(|input| input.is_fresh)
+            && let Some(key) = self.alias(&defined)?
+            && let Some(result) = self.kept(&key)?
+        {
+            return Ok(Lookup::Kept { defined, key, result });
+        }
+        let taken = Arc::new(self.taken(node, Look::Everywhere(progress))?);
+        let key = graph::key(node, keys, &taken.taken);
+        self.put_alias(&defined, &key)?;
+        Ok(match if use_kept { self.kept(&key)? } else { None } {
+            Some(result) => Lookup::Kept { defined, key, result },
+            None => Lookup::Absent { defined, key, taken },
+        })
+    }
+
+    fn carried_out<'s>(
+        &'s self,
+        ((node, key), trace): ((&'s Node, &Key), &Trace),
+        (base, progress): (Chain, Step),
+        scope: &'s Scope<'s, '_>,
+    ) -> Result<Chain, Error> {
         if self.env.explain {
             explain(node, trace, (&self.env.store, &progress));
         }
@@ -218,16 +236,6 @@ impl<'a> Solver<'a> {
         }
     }
 
-    fn kept(&self, key: &Key) -> Result<Option<Option<Arc<Cell>>>, Error> {
-        let Some(record) = self.env.store.record(key)? else { return Ok(None) };
-        Ok(match serde_json::from_value::<Kept>(record.body) {
-            Ok(Kept::Unchanged) => Some(None),
-            Ok(Kept::Layer(stored)) => Some(Some(Cell::stored(stored.0, stored.1))),
-            // Written by a version that says it otherwise: the step runs again.
-            Err(_) => None,
-        })
-    }
-
     fn carry_out(&self, node: &Node, base: &Chain, progress: &Step) -> Result<Draft, Error> {
         let stands_alone = matches!(&node.operation, Operation::Copy(copy) if copy.link);
         let below = if stands_alone { Vec::new() } else { self.files(base, progress)? };
@@ -237,6 +245,7 @@ impl<'a> Solver<'a> {
             store: &self.env.store,
             runtime: &self.runtime,
             tree: &tree,
+            fetch: &|source: &Source| self.fetched.tree(source, self.around()),
             credentials: &self.env.credentials,
             interrupt: self.interrupt,
             progress,
@@ -247,25 +256,6 @@ impl<'a> Solver<'a> {
 
     fn files(&self, chain: &Chain, progress: &Step) -> Result<crate::snapshot::Stack, Error> {
         cell::files(&self.env.store, chain, Some(progress))
-    }
-
-    fn tree(&self, from: &From, progress: &Step) -> Result<Arc<Tree>, Error> {
-        let id = match from {
-            From::Context => return Ok(Arc::clone(&self.env.context)),
-            From::Named(name) => return self.named(name).cloned(),
-            From::Node(id) => *id,
-        };
-        let mut trees = lock(&self.trees);
-        if let Some(tree) = trees.get(&id) {
-            return Ok(Arc::clone(tree));
-        }
-        let chain = lock(&self.done).get(&id).map(|done| done.chain.clone()).unwrap_or_default();
-        let mut view = View::read_only(&self.files(&chain, progress)?)?;
-        // With a path, parts of it can be mounted elsewhere.
-        view.attach(&self.session.path().join(format!("tree-{}", id.0)))?;
-        let tree = Arc::new(Tree::view(view));
-        trees.insert(id, Arc::clone(&tree));
-        Ok(tree)
     }
 
     /// What the step changed becomes a layer: its files at once, its archive and its record in the background.
@@ -280,7 +270,7 @@ impl<'a> Solver<'a> {
         let lower = below.root().map(|root| root.try_clone_to_owned()).transpose();
         let lower = lower.map_err(|error| Error::system("look at the layers below", error))?;
         if diff::is_empty(draft.files(), lower.as_ref(), clamp)? {
-            self.put(key, &Kept::Unchanged, Record::default())?;
+            Kept::Unchanged.write(&self.env.store, key)?;
             return Ok(base);
         }
         let layer = Arc::new(draft.seal());
@@ -296,12 +286,7 @@ impl<'a> Solver<'a> {
                     if let Some(snapshot) = &snapshot {
                         upper.keep(&self.env.store, snapshot)?;
                     }
-                    let record = Record {
-                        blobs: vec![blob.digest.clone()],
-                        snapshots: Vec::new(),
-                        ..Record::default()
-                    };
-                    self.put(&key, &Kept::Layer(Box::new((blob, diff_id))), record)
+                    Kept::Layer(Box::new((blob, diff_id))).write(&self.env.store, &key)
                 });
             drop(below);
             if let Err(error) = stored {
@@ -327,12 +312,6 @@ impl<'a> Solver<'a> {
         let layer = writer.finish()?;
         Ok((layer.descriptor, layer.diff_id))
     }
-
-    fn put(&self, key: &Key, kept: &Kept, record: Record) -> Result<(), Error> {
-        let body = serde_json::to_value(kept)
-            .map_err(|error| Error::system(format!("write the record of {key}"), io::Error::from(error)))?;
-        self.env.store.put_record(key, &Record { body, ..record })
-    }
 }
 
 /// Says why a kept result does not stand in.
@@ -349,15 +328,6 @@ fn explain(node: &Node, trace: &Trace, (store, progress): (&Store, &Step)) {
 fn extended(mut chain: Chain, cell: Option<Arc<Cell>>) -> Chain {
     chain.extend(cell);
     chain
-}
-
-fn ignore(patterns: &[String]) -> Result<Option<Ignore>, Error> {
-    if patterns.is_empty() {
-        return Ok(None);
-    }
-    Ignore::from_patterns(patterns.iter().map(String::as_str))
-        .map(Some)
-        .map_err(|why| Error::new(Kind::Invalid, format!("--exclude: {why}")))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -39,19 +39,22 @@ pub(super) fn copy(copy: &Copy, time: Option<i64>, draft: &Draft, hands: &Hands<
                 }
             }
             Source::Inline(inline) => lay_inline(copy, at, &rules, inline)?,
-            Source::Http { url, .. } => {
-                return Err(Error::new(
-                    Kind::Unsupported,
-                    format!("ADD {url}: downloads are not supported yet"),
-                ));
-            }
-            Source::Git(git) => {
-                let text = format!("ADD {}: git repositories are not supported yet", git.remote);
-                return Err(Error::new(Kind::Unsupported, text));
+            Source::Http { .. } | Source::Git(_) => {
+                let (tree, pattern) = (hands.fetch)(source)?;
+                let copy = as_fetched(copy);
+                for found in context::find(&tree, &pattern, Parents::of(copy.parents))? {
+                    lay(&copy, at, (&tree, &rules), (&pattern, &found))?;
+                }
             }
         }
     }
     Ok(())
+}
+
+/// A download is taken as it is, unless the flag says otherwise.
+fn as_fetched(copy: &Copy) -> Copy {
+    let unpack = if copy.unpack == Unpack::Always { Unpack::Always } else { Unpack::Never };
+    Copy { unpack, ..copy.clone() }
 }
 
 /// Puts one found object where it belongs.

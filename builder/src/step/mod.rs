@@ -13,18 +13,25 @@ mod run;
 mod workdir;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use nix::fcntl::OFlag;
 
 use crate::bundle::Runtime;
 use crate::context::Tree;
 use crate::error::{Error, Kind};
-use crate::graph::{From, Node, Operation};
+use crate::graph::{From, Node, Operation, Source};
 use crate::progress::Step;
-use crate::snapshot::Draft;
+use crate::snapshot::{Draft, View};
 use crate::store::Store;
+use crate::sys::root;
 
 pub use interrupt::Interrupt;
+
+/// A tree, and the pattern that finds what is meant in it.
+pub type FoundIn = (Arc<Tree>, String);
 
 /// What a step works with.
 pub struct Hands<'a> {
@@ -34,6 +41,8 @@ pub struct Hands<'a> {
     pub runtime: &'a Result<Runtime, Error>,
     /// Finds the tree that files come from.
     pub tree: &'a (dyn Fn(&From) -> Result<Arc<Tree>, Error> + Sync),
+    /// Fetches what an address names.
+    pub fetch: &'a (dyn Fn(&Source) -> Result<FoundIn, Error> + Sync),
     /// What the command line entrusts to steps.
     pub credentials: &'a Credentials,
     /// Ends what runs when the build is given up.
@@ -88,4 +97,16 @@ pub fn carry_out(node: &Node, draft: &Draft, hands: &Hands<'_>) -> Result<(), Er
             Err(Error::new(Kind::Invalid, format!("{}: there is nothing to carry out", node.title)))
         }
     }
+}
+
+/// Puts everything of a file system into a directory outside; whoever does it owns it all.
+///
+/// # Errors
+/// The file system's.
+pub fn lay_out(view: View, into: &OwnedFd) -> std::io::Result<()> {
+    let tree = Tree::view(view);
+    let Some(root) = tree.root() else { return Ok(()) };
+    let root = root::open(root, Path::new("/"), OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+    let rules = place::Rules { owner: Some((0, 0)), chmod: None, time: None, excludes: None };
+    place::Placing::new(&tree, &rules, Path::new("")).content(&root, Path::new(""), into)
 }

@@ -20,7 +20,7 @@ use crate::context::{Match, Owner, Tree};
 use crate::dockerfile::ignore::Ignore;
 use crate::error::{Error, Kind};
 use crate::graph::Unpack;
-use crate::layer::{self, Ownership, Whiteouts};
+use crate::layer::{self, Compression, Ownership, Whiteouts};
 use crate::sys::{proc_path, reflink, root, userns, xattr};
 
 /// A name in a directory.
@@ -295,16 +295,13 @@ impl<'a> Placing<'a> {
         }
         let path = PathBuf::from(proc_path(found.object.as_fd()));
         let mut file = File::open(path).map_err(doing)?;
-        let compression = match layer::sniff(&mut file).map_err(doing)? {
-            layer::Content::Archive(compression) => compression,
-            layer::Content::Foreign(kind) => {
-                let text = format!("unpack {}: {kind} archives are not supported", found.path.display());
-                let hint = "unpack it in a RUN, or copy it as it is by ADD --unpack=false";
-                return Err(Error::new(Kind::Unsupported, text).hint(hint));
-            }
+        let packing = match layer::sniff(&mut file).map_err(doing)? {
+            layer::Content::Archive(packing) => packing,
             layer::Content::Other if how == Unpack::Always => {
                 let text = format!("unpack {}: it is no tar archive", found.path.display());
-                return Err(Error::new(Kind::Invalid, text).hint("tar, tar.gz and tar.zst are"));
+                return Err(
+                    Error::new(Kind::Invalid, text).hint("tar, tar.gz, tar.bz2, tar.xz and tar.zst are")
+                );
             }
             layer::Content::Other => return Ok(false),
         };
@@ -315,7 +312,8 @@ impl<'a> Placing<'a> {
             None => Ownership::of_archive(userns::owners()),
         };
         let options = layer::Unpack { owners, whiteouts: Whiteouts::Applied };
-        layer::unpack(file, compression, into.as_fd(), &options)?;
+        let tar = layer::unpacked(file, packing).map_err(doing)?;
+        layer::unpack(tar, Compression::None, into.as_fd(), &options)?;
         Ok(true)
     }
 }

@@ -1,0 +1,143 @@
+//! Carrying out `--output`: the image as files, archives, or in a registry.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::Path;
+
+use super::output::{Dest, Form, Output, Reach};
+use crate::diff::Clamp;
+use crate::error::{Error, Kind};
+use crate::graph::Graph;
+use crate::image::{self, Format, Found};
+use crate::layer::TarStream;
+use crate::progress::Sender;
+use crate::registry::Reference;
+use crate::snapshot::{self, View, Wanted};
+use crate::step;
+use crate::store::{Descriptor, Key, Store};
+use crate::sys::root;
+
+/// What a build came to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Built<'a> {
+    pub(crate) store: &'a Store,
+    /// The image, or the index of several.
+    pub(crate) top: &'a Descriptor,
+    /// One for each platform.
+    pub(crate) images: &'a [Descriptor],
+    pub(crate) graphs: &'a [Graph],
+    /// The names of `--tag`.
+    pub(crate) tags: &'a [Reference],
+}
+
+/// Writes one output.
+pub(crate) fn deliver(output: &Output, built: &Built<'_>, progress: &Sender) -> Result<(), Error> {
+    let store = built.store;
+    let top = match output.compression {
+        None => built.top.clone(),
+        Some(compression) => {
+            let of_base = built.graphs.iter().map(Graph::base_layers).min().unwrap_or(0);
+            let kept = if output.reach == Reach::All { 0 } else { of_base };
+            image::recompress(store, built.top, compression, kept)?
+        }
+    };
+    let names = if output.names.is_empty() { built.tags } else { &output.names };
+    let found =
+        |reference: Option<&Reference>| Found { descriptor: top.clone(), reference: reference.cloned() };
+    let mut all: Vec<Found> = names.iter().map(Some).map(found).collect();
+    if all.is_empty() {
+        all.push(found(None));
+    }
+    match &output.form {
+        Form::Image => names.iter().try_for_each(|name| image::tag(store, name, &top)),
+        Form::Registry if names.is_empty() => {
+            Err(Error::new(Kind::Invalid, "push: the image has no name").hint("name it with --tag"))
+        }
+        Form::Registry => {
+            names.iter().try_for_each(|name| image::push_image(store, &top, name, progress).map(drop))
+        }
+        Form::Oci(dest) => write(dest, |out| image::save(store, (&all, None), Format::OciArchive, out)),
+        Form::Docker(dest) => write(dest, |out| image::save(store, (&all, None), Format::DockerArchive, out)),
+        Form::OciDirectory(directory) => image::save_directory(store, &all, directory),
+        Form::Tar(dest) => match built.images {
+            [image] => write(dest, |out| tar(built, image, out)),
+            _ => Err(Error::new(Kind::Unsupported, "type=tar is for one platform")
+                .hint("choose one with --platform")),
+        },
+        Form::Local(directory) => local(built, directory),
+    }
+}
+
+/// A file appears under its name when it is whole.
+fn write(dest: &Dest, fill: impl FnOnce(&mut dyn Write) -> Result<(), Error>) -> Result<(), Error> {
+    match dest {
+        Dest::Stdout => {
+            let stdout = io::stdout();
+            if stdout.is_terminal() {
+                let text = "write the output: standard output is a terminal";
+                return Err(Error::new(Kind::Invalid, text).hint("name a file with dest=, or redirect it"));
+            }
+            let mut out = BufWriter::new(stdout.lock());
+            fill(&mut out)?;
+            out.flush().map_err(|error| Error::system("write to stdout", error))
+        }
+        Dest::File(path) => write_file(path, fill),
+    }
+}
+
+/// As `write`, into a file.
+pub(crate) fn write_file(
+    path: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let doing = |error| Error::system(format!("write {}", path.display()), error);
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let draft = path.with_file_name(name);
+    let mut file = BufWriter::new(File::create_new(&draft).map_err(doing)?);
+    let written =
+        fill(&mut file).and_then(|()| file.flush().and_then(|()| fs::rename(&draft, path)).map_err(doing));
+    if written.is_err() {
+        drop(fs::remove_file(&draft)); // the error that is returned matters more
+    }
+    written
+}
+
+/// The file system of an image.
+fn view(built: &Built<'_>, image: &Descriptor) -> Result<(View, Clamp), Error> {
+    let at = built.images.iter().position(|other| other == image).unwrap_or(0);
+    let graph = built.graphs.get(at);
+    let platform = image.platform.clone().unwrap_or_else(image::Platform::host);
+    let found = image::open_descriptor(built.store, image, &platform)?
+        .ok_or_else(|| Error::new(Kind::System, "the image is not whole in the store"))?;
+    let diff_ids = found.config.rootfs.diff_ids;
+    let layers = Key::chain(&diff_ids).into_iter().zip(found.manifest.layers).zip(diff_ids);
+    let wanted: Vec<Wanted> = layers.map(|((key, blob), diff_id)| Wanted { key, blob, diff_id }).collect();
+    let view = View::read_only(&snapshot::open_layers(built.store, &wanted, None)?)?;
+    Ok((view, graph.and_then(|graph| graph.time).map_or(Clamp::Keep, Clamp::To)))
+}
+
+fn tar(built: &Built<'_>, image: &Descriptor, out: &mut dyn Write) -> Result<(), Error> {
+    let (view, clamp) = view(built, image)?;
+    let mut tar = TarStream::new(out);
+    if let Some(top) = view.root() {
+        let top = top.try_clone_to_owned().map_err(|error| Error::system("read the image's files", error))?;
+        crate::diff::pack(&mut tar, &top, clamp)?;
+    }
+    tar.finish().map_err(|error| Error::system("write the archive", error))
+}
+
+/// Into what is there already; images of several platforms get a directory each.
+fn local(built: &Built<'_>, directory: &Path) -> Result<(), Error> {
+    for image in built.images {
+        let place = match (built.images, &image.platform) {
+            ([_, _, ..], Some(platform)) => directory.join(platform.to_string().replace('/', "_")),
+            _ => directory.to_owned(),
+        };
+        let doing = |error| Error::system(format!("write to {}", place.display()), error);
+        fs::create_dir_all(&place).map_err(doing)?;
+        let into = root::open_dir(&place).map_err(doing)?;
+        step::lay_out(view(built, image)?.0, &into).map_err(doing)?;
+    }
+    Ok(())
+}

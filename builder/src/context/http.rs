@@ -1,0 +1,115 @@
+//! A file from an address, kept in the store for as long as the server says that it is the same.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Sha384, Sha512};
+
+use super::tree::Tree;
+use crate::error::{Error, Kind};
+use crate::registry;
+use crate::store::{Digest, Key, Record, Store};
+use crate::sys::reflink;
+
+const MEDIA_TYPE: &str = "application/octet-stream";
+
+/// What the store remembers of an address.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Known {
+    name: String,
+    version: Option<String>,
+}
+
+/// A downloaded file, alone in a tree.
+#[derive(Debug)]
+pub struct Download {
+    /// The tree.
+    pub tree: Tree,
+    /// The file's name in it.
+    pub name: String,
+    /// Its content.
+    pub digest: Digest,
+}
+
+/// Fetches `url` into the directory `place`, which is made; `checksum` (`algorithm:hex`) is what it must have. One whose sha256 is
+/// asked for and in the store already is not fetched.
+///
+/// # Errors
+/// The way there; another content than asked for.
+pub fn download(store: &Store, url: &str, checksum: Option<&str>, place: &Path) -> Result<Download, Error> {
+    let key = Key::from(&Digest::of(format!("download\0{url}").as_bytes()));
+    let known = store.record(&key)?;
+    let known = known.and_then(|record| {
+        let blob = record.blobs.first()?.clone();
+        Some((blob, serde_json::from_value::<Known>(record.body).ok()?))
+    });
+    let (digest, name) = match known {
+        Some((digest, known)) if checksum == Some(digest.as_str()) => (digest, known.name),
+        known => fetch(store, url, &key, known)?,
+    };
+    if let Some(checksum) = checksum {
+        verify(store, url, checksum, &digest)?;
+    }
+    let doing = |error| Error::system(format!("lay out {url}"), error);
+    fs::create_dir(place).map_err(doing)?;
+    let mut options = File::options();
+    // As every builder does: only its owner may read it, unless --chmod says otherwise.
+    let file = options.write(true).create_new(true).mode(0o600).open(place.join(&name)).map_err(doing)?;
+    reflink::copy(&store.open_blob(&digest)?, &file).map_err(doing)?;
+    Ok(Download { tree: Tree::directory(place, None)?, name, digest })
+}
+
+fn fetch(
+    store: &Store,
+    url: &str,
+    key: &Key,
+    known: Option<(Digest, Known)>,
+) -> Result<(Digest, String), Error> {
+    let version = known.as_ref().and_then(|(_, known)| known.version.as_deref());
+    let mut blob = store.blob_writer()?;
+    let Some(downloaded) = registry::download(url, version, &mut blob)? else {
+        // The same as last time: there was a last time, or no version would have been named.
+        return known
+            .map(|(digest, known)| (digest, known.name))
+            .ok_or_else(|| Error::new(Kind::System, format!("download {url}: the server sent nothing")));
+    };
+    let blob = blob.commit(MEDIA_TYPE)?;
+    let known = Known { name: downloaded.name.clone(), version: downloaded.version };
+    let body = serde_json::to_value(&known)
+        .map_err(|error| Error::system(format!("remember {url}"), io::Error::from(error)))?;
+    store.put_record(key, &Record { blobs: vec![blob.digest.clone()], body, ..Record::default() })?;
+    Ok((blob.digest, downloaded.name))
+}
+
+fn verify(store: &Store, url: &str, checksum: &str, digest: &Digest) -> Result<(), Error> {
+    let doing = |error| Error::system(format!("verify {url}"), error);
+    let found = match checksum.split_once(':').map(|(algorithm, _)| algorithm) {
+        Some("sha384") => format!("sha384:{}", hex::<Sha384>(store.open_blob(digest)?).map_err(doing)?),
+        Some("sha512") => format!("sha512:{}", hex::<Sha512>(store.open_blob(digest)?).map_err(doing)?),
+        Some("sha256") => digest.to_string(),
+        _ => {
+            let text = format!("verify {url}: the checksum {checksum} is no sha256, sha384 or sha512");
+            return Err(Error::new(Kind::Invalid, text));
+        }
+    };
+    if found.eq_ignore_ascii_case(checksum) {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Attack, format!("verify {url}: its checksum is {found}, not {checksum}")))
+}
+
+fn hex<D: sha2::Digest>(mut file: File) -> io::Result<String> {
+    let mut hasher = D::new();
+    let mut buffer = vec![0; 1 << 17];
+    loop {
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            let digits = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+            return Ok(digits);
+        }
+        hasher.update(buffer.get(..count).unwrap_or_default());
+    }
+}

@@ -1,0 +1,257 @@
+//! A build cache outside the store: records by key and the layers that they name, as an OCI artifact in a directory or a registry,
+//! or the records alone inside the config of an image.
+//!
+//! Nothing is fetched but what a build asks for.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::manifest::{Document, Index};
+use crate::error::{Error, Kind};
+use crate::registry::{Access, Credentials, Reference, Repository, Settings};
+use crate::store::{Descriptor, Digest, Platform, Store, media};
+
+/// The media type of the records.
+const RECORDS: &str = "application/vnd.coracle.cache.v1+json";
+/// The member of an image's config that holds them.
+pub const INLINE: &str = "coracle.cache.v1";
+const LARGEST_DOCUMENT: u64 = 64 << 20;
+
+/// Records by key, in the words of whoever wrote them.
+pub type CacheRecords = BTreeMap<String, Value>;
+
+/// Where a cache is, or is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CachePlace {
+    /// An OCI layout in a directory.
+    Directory(PathBuf),
+    /// A repository's tag.
+    Registry(Reference),
+}
+
+/// A cache that was found.
+pub struct Cache {
+    records: CacheRecords,
+    from: From,
+}
+
+enum From {
+    Directory(PathBuf),
+    Registry(Box<Repository>),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Manifest {
+    schema_version: u32,
+    #[serde(default)]
+    media_type: String,
+    config: Descriptor,
+    layers: Vec<Descriptor>,
+}
+
+impl Cache {
+    /// Reads its records; `None` where there is no cache.
+    ///
+    /// # Errors
+    /// A place that cannot be read, or holds something else.
+    pub fn open(place: &CachePlace) -> Result<Option<Self>, Error> {
+        match place {
+            CachePlace::Directory(directory) => Self::in_directory(directory),
+            CachePlace::Registry(reference) => Self::in_registry(reference),
+        }
+    }
+
+    fn in_directory(directory: &Path) -> Result<Option<Self>, Error> {
+        let index = directory.join("index.json");
+        if !index.exists() {
+            return Ok(None);
+        }
+        let from = From::Directory(directory.to_owned());
+        let index: Index = parsed(&read_document(&index)?)?;
+        for entry in &index.manifests {
+            let manifest: Manifest = parsed(&from.document(entry)?)?;
+            if manifest.config.media_type == RECORDS {
+                let records = parsed(&from.document(&manifest.config)?)?;
+                return Ok(Some(Self { records, from }));
+            }
+        }
+        let text =
+            format!("read the cache in {}: it is an image layout without a cache", directory.display());
+        Err(Error::new(Kind::Invalid, text))
+    }
+
+    fn in_registry(reference: &Reference) -> Result<Option<Self>, Error> {
+        let repository = Repository::new(
+            Settings::from_environment()?.home(reference),
+            reference,
+            Access::Pull,
+            &Credentials::from_environment(),
+        )?;
+        let name = reference.digest().map_or_else(|| reference.tag().unwrap_or("latest"), Digest::as_str);
+        let Some(mut fetched) = repository.manifest(name)? else { return Ok(None) };
+        let is_index =
+            serde_json::from_slice::<Value>(&fetched.bytes).is_ok_and(|v| v.get("manifests").is_some());
+        if is_index && let Document::Index(index) = Document::parse(&fetched.bytes, &fetched.media_type)? {
+            let Some(chosen) = index.select(&Platform::host()) else { return Ok(None) };
+            let Some(child) = repository.manifest(chosen.digest.as_str())? else { return Ok(None) };
+            fetched = child;
+        }
+        let manifest: Manifest = parsed(&fetched.bytes)?;
+        let from = From::Registry(Box::new(repository));
+        let config = from.document(&manifest.config)?;
+        let records = if manifest.config.media_type == RECORDS {
+            parsed(&config)?
+        } else {
+            let config: BTreeMap<String, Value> = parsed(&config)?;
+            match config.get(INLINE) {
+                Some(records) => serde_json::from_value(records.clone()).map_err(invalid)?,
+                None => CacheRecords::new(),
+            }
+        };
+        Ok(Some(Self { records, from }))
+    }
+
+    /// What it says of a key.
+    #[must_use]
+    pub fn record(&self, key: &str) -> Option<&Value> {
+        self.records.get(key)
+    }
+
+    /// Brings a blob that a record names into the store.
+    ///
+    /// # Errors
+    /// What cannot be read, or is not what its digest says.
+    pub fn fetch(&self, store: &Store, blob: &Descriptor) -> Result<(), Error> {
+        if store.holds(blob) {
+            return Ok(());
+        }
+        let mut writer = store.blob_writer()?;
+        match &self.from {
+            From::Directory(directory) => {
+                let path = blob_path(directory, &blob.digest);
+                let mut file = File::open(&path)
+                    .map_err(|error| Error::system(format!("read {}", path.display()), error))?;
+                io::copy(&mut file, &mut writer)
+                    .map_err(|error| Error::system(format!("copy {}", path.display()), error))?;
+            }
+            From::Registry(repository) => repository.blob(blob, &mut writer, &mut |_| {})?,
+        }
+        writer.commit_as(blob)
+    }
+}
+
+impl From {
+    /// A small blob, compared with its digest.
+    fn document(&self, blob: &Descriptor) -> Result<Vec<u8>, Error> {
+        if blob.size > LARGEST_DOCUMENT {
+            return Err(Error::new(Kind::Attack, "read a cache: a document larger than 64 MiB"));
+        }
+        let bytes = match self {
+            Self::Directory(directory) => read_document(&blob_path(directory, &blob.digest))?,
+            Self::Registry(repository) => {
+                let mut bytes = Vec::new();
+                repository.blob(blob, &mut bytes, &mut |_| {})?;
+                bytes
+            }
+        };
+        if Digest::of(&bytes) == blob.digest {
+            Ok(bytes)
+        } else {
+            Err(Error::new(Kind::Attack, format!("read a cache: {} has another content", blob.digest)))
+        }
+    }
+}
+
+/// Writes a cache: its records, and every blob of the store that they name.
+///
+/// # Errors
+/// The file system's; the registry's.
+pub fn write_cache(
+    store: &Store,
+    (records, blobs): (&CacheRecords, Vec<Descriptor>),
+    place: &CachePlace,
+) -> Result<(), Error> {
+    let bytes = serde_json::to_vec(records).map_err(invalid)?;
+    let config = store.put_blob(RECORDS, &bytes)?;
+    let manifest = Manifest {
+        schema_version: 2,
+        media_type: media::MANIFEST.to_owned(),
+        config: config.clone(),
+        layers: blobs.clone(),
+    };
+    let bytes = serde_json::to_vec(&manifest).map_err(invalid)?;
+    let top = store.put_blob(media::MANIFEST, &bytes)?;
+    match place {
+        CachePlace::Directory(directory) => {
+            for blob in blobs.iter().chain([&config, &top]) {
+                copy_out(store, directory, blob)?;
+            }
+            let index = serde_json::json!({
+                "schemaVersion": 2, "mediaType": media::INDEX, "manifests": [top],
+            });
+            write_file(&directory.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+            // Last: whoever reads it finds everything else.
+            write_file(&directory.join("index.json"), index.to_string().as_bytes())
+        }
+        CachePlace::Registry(reference) => {
+            let repository = Repository::new(
+                Settings::from_environment()?.home(reference),
+                reference,
+                Access::Push,
+                &Credentials::from_environment(),
+            )?;
+            for blob in blobs.iter().chain([&config]) {
+                repository.upload((store, blob), None, &|_| {})?;
+            }
+            repository.put_manifest(reference.tag().unwrap_or("latest"), media::MANIFEST, &bytes)
+        }
+    }
+}
+
+fn copy_out(store: &Store, directory: &Path, blob: &Descriptor) -> Result<(), Error> {
+    let path = blob_path(directory, &blob.digest);
+    let doing = |error| Error::system(format!("write {}", path.display()), error);
+    if fs::metadata(&path).is_ok_and(|found| found.len() == blob.size) {
+        return Ok(());
+    }
+    fs::create_dir_all(path.parent().unwrap_or(directory)).map_err(doing)?;
+    let draft = path.with_extension(std::process::id().to_string());
+    let mut file = File::create(&draft).map_err(doing)?;
+    io::copy(&mut store.open_blob(&blob.digest)?, &mut file).map_err(doing)?;
+    fs::rename(&draft, &path).map_err(doing)
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let draft = path.with_extension(std::process::id().to_string());
+    fs::write(&draft, bytes)
+        .and_then(|()| fs::rename(&draft, path))
+        .map_err(|error| Error::system(format!("write {}", path.display()), error))
+}
+
+fn blob_path(directory: &Path, digest: &Digest) -> PathBuf {
+    directory.join("blobs/sha256").join(digest.hex())
+}
+
+fn read_document(path: &Path) -> Result<Vec<u8>, Error> {
+    let doing = |error| Error::system(format!("read {}", path.display()), error);
+    let mut bytes = Vec::new();
+    File::open(path).map_err(doing)?.take(LARGEST_DOCUMENT + 1).read_to_end(&mut bytes).map_err(doing)?;
+    if bytes.len() as u64 > LARGEST_DOCUMENT {
+        return Err(Error::new(Kind::Attack, format!("read {}: larger than 64 MiB", path.display())));
+    }
+    Ok(bytes)
+}
+
+fn parsed<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(bytes).map_err(invalid)
+}
+
+fn invalid(error: serde_json::Error) -> Error {
+    Error::new(Kind::Invalid, format!("read a cache: {error}"))
+}

@@ -1,0 +1,40 @@
+//! A tar to a stream that is no layer: what `save` and the outputs of a build write.
+
+use std::io::{self, Read, Write};
+
+use super::entry::{Entry, EntryKind};
+
+/// The archive; `finish` ends it.
+pub struct TarStream<'a> {
+    out: &'a mut dyn Write,
+}
+
+impl<'a> TarStream<'a> {
+    /// Nothing is written yet.
+    pub fn new(out: &'a mut dyn Write) -> Self {
+        Self { out }
+    }
+
+    /// Adds an entry; `content` gives exactly as many bytes as its kind says.
+    ///
+    /// # Errors
+    /// The stream's; the content's, also when it is too short.
+    pub fn add(&mut self, entry: &Entry<'_>, content: &mut dyn Read) -> io::Result<()> {
+        let size = if let EntryKind::File(size) = entry.kind { size } else { 0 };
+        self.out.write_all(&entry.header()?)?;
+        if io::copy(&mut content.take(size), &mut self.out)? != size {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let padding = usize::try_from(size.next_multiple_of(512) - size).unwrap_or(0);
+        self.out.write_all([0; 512].get(..padding).unwrap_or_default())
+    }
+
+    /// The end of a tar: two empty blocks.
+    ///
+    /// # Errors
+    /// The stream's.
+    pub fn finish(self) -> io::Result<()> {
+        self.out.write_all(&[0; 1024])?;
+        self.out.flush()
+    }
+}

@@ -1,0 +1,134 @@
+//! What ADD takes from addresses, fetched once a build.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use crate::context::{self, Content, Repository, Tree};
+use crate::error::{Error, Kind};
+use crate::graph::{Git, Source};
+use crate::store::{Digest, Store};
+
+/// By what each source says.
+#[derive(Debug, Default)]
+pub(super) struct Fetched {
+    known: Mutex<BTreeMap<String, Arc<Entry>>>,
+}
+
+/// One source; its lock is held while it is fetched, so that two steps do not fetch it twice.
+#[derive(Debug, Default)]
+struct Entry {
+    number: usize,
+    turn: Mutex<()>,
+    /// What it is by content, and for a file the tree it is in.
+    found: OnceLock<(Content, Option<Arc<Tree>>)>,
+    tree: OnceLock<Arc<Tree>>,
+}
+
+/// Where files of this build may be put, and what else fetching needs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub(super) store: &'a Store,
+    pub(super) session: &'a Path,
+    pub(super) agent: Option<&'a PathBuf>,
+}
+
+impl Fetched {
+    /// What the source is by content; `None` where it is no address. A repository is only asked for its commit.
+    pub(super) fn content(&self, source: &Source, around: Around<'_>) -> Result<Option<Content>, Error> {
+        match source {
+            Source::Files { .. } | Source::Inline(_) => Ok(None),
+            Source::Http { .. } | Source::Git(_) => {
+                self.found(source, around).map(|entry| entry.found.get().map(|(content, _)| content.clone()))
+            }
+        }
+    }
+
+    /// Its files, and the pattern that finds them.
+    pub(super) fn tree(&self, source: &Source, around: Around<'_>) -> Result<(Arc<Tree>, String), Error> {
+        let entry = self.found(source, around)?;
+        let missing = || Error::new(Kind::Invalid, "the source is no address");
+        let (content, file) = entry.found.get().ok_or_else(missing)?;
+        let (name, object) = content.objects.first().ok_or_else(missing)?;
+        if let Some(tree) = file {
+            return Ok((Arc::clone(tree), escaped(&name.to_string_lossy())));
+        }
+        let Source::Git(git) = source else { return Err(missing()) };
+        let _turn = entry.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tree) = entry.tree.get() {
+            return Ok((Arc::clone(tree), String::new()));
+        }
+        let place = around.session.join(format!("git-{}", entry.number));
+        // The name of a repository's one object is its commit.
+        debug_assert_eq!(*object, Digest::of(name.to_string_lossy().as_bytes()));
+        let files = repository(git, around.agent).check_out(&name.to_string_lossy(), &place)?;
+        let tree = Arc::new(Tree::directory(&files, None)?);
+        Ok((Arc::clone(entry.tree.get_or_init(|| tree)), String::new()))
+    }
+
+    fn found(&self, source: &Source, around: Around<'_>) -> Result<Arc<Entry>, Error> {
+        let entry = {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let number = known.len();
+            Arc::clone(
+                known
+                    .entry(format!("{source:?}"))
+                    .or_insert_with(|| Arc::new(Entry { number, ..Entry::default() })),
+            )
+        };
+        let turn = entry.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if entry.found.get().is_none() {
+            let found = match source {
+                Source::Http { url, checksum } => {
+                    let place = around.session.join(format!("http-{}", entry.number));
+                    let file = context::download(around.store, url, checksum.as_deref(), &place)?;
+                    let objects = vec![(PathBuf::from(&file.name), file.digest.clone())];
+                    let named = format!("{} {} {}", file.name.len(), file.name, file.digest);
+                    let content = Content { digest: Digest::of(named.as_bytes()), objects };
+                    (content, Some(Arc::new(file.tree)))
+                }
+                Source::Git(git) => (commit(git, around.agent)?, None),
+                _ => return Err(Error::new(Kind::Invalid, "the source is no address")),
+            };
+            // The lock is ours: nobody else has set it.
+            drop(entry.found.set(found));
+        }
+        drop(turn);
+        Ok(entry)
+    }
+}
+
+/// The commit, compared with the one that it must be.
+fn commit(git: &Git, agent: Option<&PathBuf>) -> Result<Content, Error> {
+    let commit = repository(git, agent).resolve()?;
+    if let Some(checksum) = &git.checksum
+        && !commit.starts_with(&checksum.to_ascii_lowercase())
+    {
+        let text = format!("verify {}: its commit is {commit}, not {checksum}", git.remote);
+        return Err(Error::new(Kind::Attack, text));
+    }
+    let digest = Digest::of(commit.as_bytes());
+    Ok(Content { digest: digest.clone(), objects: vec![(PathBuf::from(commit), digest)] })
+}
+
+fn repository(git: &Git, agent: Option<&PathBuf>) -> Repository {
+    Repository {
+        remote: git.remote.clone(),
+        reference: git.reference.clone(),
+        subdir: git.subdir.clone(),
+        keep_git_dir: git.keep_git_dir,
+        agent: agent.cloned(),
+    }
+}
+
+/// The pattern that means just this name.
+fn escaped(name: &str) -> String {
+    let mut pattern = String::with_capacity(name.len());
+    for letter in name.chars() {
+        if matches!(letter, '*' | '?' | '[' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(letter);
+    }
+    pattern
+}
