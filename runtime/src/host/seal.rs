@@ -18,10 +18,19 @@ use nix::sys::stat::{Mode, fstatat};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 
 use crate::error::Error;
+use crate::sys::first::{self, Image};
 use crate::sys::{exec, mount};
 
-/// Goes on in an image of this program that containers cannot write to. Called first of all: what follows is done once.
+/// Goes on in an image of this program that containers cannot write to. Called first of all: what follows is done once. The usual
+/// case has been decided by the program's first instructions, at a fraction of the cost.
 pub fn protect() -> Result<(), Error> {
+    match first::image() {
+        Image::ReadOnly | Image::OutOfReach => Ok(()),
+        Image::Unknown => protect_late(),
+    }
+}
+
+fn protect_late() -> Result<(), Error> {
     let image = open("/proc/self/exe", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
         .map_err(|errno| Error::system("open /proc/self/exe", errno))?;
     if is_sealed(&image).map_err(wrong)? || !is_exposed(&image).map_err(wrong)? {

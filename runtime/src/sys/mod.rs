@@ -11,6 +11,7 @@ pub mod clone;
 pub mod entry;
 pub mod exec;
 pub mod fds;
+pub mod first;
 pub mod keyring;
 pub mod mempolicy;
 pub mod mount;
