@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use std::fs::File;
+
 use super::{file, make};
 use crate::error::Error;
 use crate::plan::Need;
@@ -10,13 +12,26 @@ use crate::plan::cgroup::devices::{Devices, Rule};
 use crate::state;
 use crate::sys;
 
+/// The directory of v2.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Directory<'a> {
+    /// Open, and just made: nothing is in force.
+    New(&'a File),
+    /// To be opened; something may be in force.
+    Known,
+}
+
 /// Puts the rules in force, instead of those that were.
-pub(super) fn apply(devices: &Devices, record: &state::Cgroup) -> Result<(), Error> {
+pub(super) fn apply(
+    devices: &Devices,
+    record: &state::Cgroup,
+    directory: Directory<'_>,
+) -> Result<(), Error> {
     let v1 = record.dirs.iter().find(|dir| dir.controllers.iter().any(|own| own == "devices"));
     let v2 = record.dirs.iter().find(|dir| dir.version == 2);
     let done = match (v1, v2) {
         (Some(dir), _) => write_rules(&dir.path, &devices.rules),
-        (None, Some(dir)) => attach_program(&dir.path, &devices.rules),
+        (None, Some(dir)) => attach_program(&dir.path, &devices.rules, directory),
         (None, None) => Ok(()),
     };
     match devices.enforce {
@@ -36,13 +51,19 @@ fn write_rules(dir: &Path, rules: &[Rule]) -> Result<(), Error> {
 }
 
 /// The new program first, so that there is no moment without one; then those before it go.
-fn attach_program(dir: &Path, rules: &[Rule]) -> Result<(), Error> {
-    let wrong = |source| Error::system(format!("set the device rules of {}", dir.display()), source);
+fn attach_program(path: &Path, rules: &[Rule], directory: Directory<'_>) -> Result<(), Error> {
+    let wrong = |source| Error::system(format!("set the device rules of {}", path.display()), source);
     let program: Vec<u64> = bpf::program(rules).iter().map(bpf::Instruction::encode).collect();
-    let cgroup = make::handle(dir)?;
+    if program.len() > bpf::MOST {
+        return Err(wrong(std::io::Error::from_raw_os_error(libc::E2BIG)));
+    }
+    let load = || sys::bpf::load(&program).map_err(wrong);
+    let cgroup = match directory {
+        Directory::New(cgroup) => return sys::bpf::attach(cgroup, &load()?).map_err(wrong),
+        Directory::Known => make::handle(path)?,
+    };
     let before = sys::bpf::attached(&cgroup).map_err(wrong)?;
-    let program = sys::bpf::load(&program).map_err(wrong)?;
-    sys::bpf::attach(&cgroup, &program).map_err(wrong)?;
+    sys::bpf::attach(&cgroup, &load()?).map_err(wrong)?;
     for old in before {
         sys::bpf::detach(&cgroup, old).map_err(wrong)?;
     }

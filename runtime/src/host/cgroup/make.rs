@@ -4,6 +4,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::device_filter::Directory;
 use super::{Later, Made, device_filter, dir, file, freeze, limit, procs, record, systemd};
 use crate::error::{Error, Kind};
 use crate::plan::Need;
@@ -51,7 +52,7 @@ pub(super) fn around(plan: &Cgroup, scope: &Scope, pid: i32) -> Result<(), Error
         }
     }
     limit(&plan.settings, &record)?;
-    device_filter::apply(&plan.devices, &record)
+    device_filter::apply(&plan.devices, &record, Directory::Known)
 }
 
 /// What is recorded must be where the container is: it is what will be killed and removed.
@@ -68,6 +69,7 @@ fn check_place(place: &Place, pid: i32) -> Result<(), Error> {
 }
 
 fn fill(plan: &Cgroup, made: &mut Made) -> Result<(), Error> {
+    let mut is_new = false;
     for place in &plan.places {
         match directory(place, &mut made.created) {
             Ok(()) => {}
@@ -76,6 +78,7 @@ fn fill(plan: &Cgroup, made: &mut Made) -> Result<(), Error> {
         }
         if place.version == Version::V2 {
             made.into = Some(handle(&place.dir())?);
+            is_new = made.created.last().is_some_and(|last| *last == place.dir());
         }
         made.record.dirs.push(dir(place));
     }
@@ -84,7 +87,11 @@ fn fill(plan: &Cgroup, made: &mut Made) -> Result<(), Error> {
     }
     made.record.driver = state::Driver::Cgroupfs;
     limit(&plan.settings, &made.record)?;
-    device_filter::apply(&plan.devices, &made.record)
+    let directory = match &made.into {
+        Some(cgroup) if is_new => Directory::New(cgroup),
+        _ => Directory::Known,
+    };
+    device_filter::apply(&plan.devices, &made.record, directory)
 }
 
 /// Not ours to make: a caller without delegation, or a tree that is mounted read-only.

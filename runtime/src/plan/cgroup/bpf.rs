@@ -1,8 +1,7 @@
 //! The rules of a device list as an eBPF program of type `BPF_PROG_TYPE_CGROUP_DEVICE` (v2 has no files for devices).
 //!
-//! The program is asked with {access << 16 | type, major, minor} and answers 1 for yes. The last rule that speaks counts,
-//! hence they are looked through backwards. A request for several kinds of access at once is granted when each of them is:
-//! a rule that denies some decides at once, one that allows some takes those off what is still open.
+//! The program is asked with {access << 16 | type, major, minor} and answers 1 for yes. The last rule that speaks counts. A request
+//! for several kinds of access at once is granted when each of them is, be it by several rules.
 
 use super::devices::{Rule, Type};
 
@@ -23,86 +22,151 @@ const AND32: u8 = 0x54;
 const RSH32: u8 = 0x74;
 const JNE: u8 = 0x55;
 const JEQ: u8 = 0x15;
+const JA: u8 = 0x05;
 const EXIT: u8 = 0x95;
 
 const RESULT: u8 = 0;
 const CONTEXT: u8 = 1;
 const KIND: u8 = 2;
-/// Kinds of access that no rule has decided yet.
+/// Kinds of access that are asked for.
 const OPEN: u8 = 3;
 const MAJOR: u8 = 4;
 const MINOR: u8 = 5;
-const SCRATCH: u8 = 6;
 
-const BLOCK_DEVICE: i32 = 1;
 const CHAR_DEVICE: i32 = 2;
 
-/// The whole program.
+/// The whole program: the kind, the major and the minor number lead to the kinds of access that are granted, which are worked out
+/// here. The kernel follows every branch when it checks a program, so that each comparison that is not made saves more at the
+/// container's start than at the opening of a device.
 pub fn program(rules: &[Rule]) -> Vec<Instruction> {
+    let (char, block) = (kind(rules, Type::Char), kind(rules, Type::Block));
+    if let (Some(granted), true) = (char.is_uniform(), char == block)
+        && matches!(granted, 0 | ALL)
+    {
+        return answer(i32::from(granted == ALL)).to_vec();
+    }
     let mut program = vec![
         load(KIND, 0),
-        load(OPEN, 0),
+        copy(OPEN, KIND),
+        immediate(RSH32, OPEN, 16),
+        immediate(AND32, KIND, 0xffff),
         load(MAJOR, 4),
         load(MINOR, 8),
-        immediate(AND32, KIND, 0xffff),
-        immediate(RSH32, OPEN, 16),
     ];
-    for rule in rules.iter().rev() {
-        let block = block(rule);
-        program.extend(block);
-        // Nothing is left to say after a rule about everything; the verifier refuses what cannot be reached.
-        if is_about_all(rule) {
-            return program;
-        }
-    }
-    program.extend(answer(0));
+    let char = numbers(&char);
+    program.push(jump(JNE, KIND, CHAR_DEVICE, distance(char.len())));
+    program.extend(char);
+    program.extend(numbers(&block));
     program
 }
 
-fn is_about_all(rule: &Rule) -> bool {
-    rule.kind.is_none() && rule.major.is_none() && rule.minor.is_none() && rule.access.bits() == 7
+/// Every bit of access.
+const ALL: u8 = 7;
+
+/// What is granted to one kind of device, by major number; those without an entry come under `other`.
+#[derive(Debug, PartialEq, Eq)]
+struct Kind {
+    majors: Vec<(u32, Major)>,
+    other: Major,
 }
 
-fn block(rule: &Rule) -> Vec<Instruction> {
-    if is_about_all(rule) {
-        return answer(i32::from(rule.allow)).to_vec();
-    }
-    let body = body(rule);
-    let mut tests: Vec<(u8, i32)> = Vec::new();
-    match rule.kind {
-        Some(Type::Char) => tests.push((KIND, CHAR_DEVICE)),
-        Some(Type::Block) => tests.push((KIND, BLOCK_DEVICE)),
-        None => {}
-    }
-    tests.extend(rule.major.map(|major| (MAJOR, major.cast_signed())));
-    tests.extend(rule.minor.map(|minor| (MINOR, minor.cast_signed())));
-    let count = tests.len();
-    let skip = |at: usize| i16::try_from(count - at - 1 + body.len()).unwrap_or(i16::MAX);
-    let tests = tests.iter().enumerate();
-    let mut block: Vec<Instruction> =
-        tests.map(|(at, (register, value))| jump(JNE, *register, *value, skip(at))).collect();
-    block.extend(body);
-    block
+/// What is granted by minor number.
+#[derive(Debug, PartialEq, Eq)]
+struct Major {
+    minors: Vec<(u32, u8)>,
+    other: u8,
 }
 
-/// What is done once device and number fit.
-fn body(rule: &Rule) -> Vec<Instruction> {
-    let about = i32::from(rule.access.bits());
-    match rule.allow {
-        // Anything open that this rule denies: no.
-        false => {
-            let mut body =
-                vec![copy(SCRATCH, OPEN), immediate(AND32, SCRATCH, about), jump(JEQ, SCRATCH, 0, 2)];
-            body.extend(answer(0));
-            body
+impl Kind {
+    /// The same for all of them.
+    fn is_uniform(&self) -> Option<u8> {
+        (self.majors.is_empty() && self.other.minors.is_empty()).then_some(self.other.other)
+    }
+}
+
+fn kind(rules: &[Rule], kind: Type) -> Kind {
+    let rules: Vec<&Rule> =
+        rules.iter().filter(|rule| rule.kind.is_none() || rule.kind == Some(kind)).collect();
+    let other = major(&rules, None);
+    let mut majors: Vec<u32> = rules.iter().filter_map(|rule| rule.major).collect();
+    majors.sort_unstable();
+    majors.dedup();
+    let majors = majors.into_iter().map(|number| (number, major(&rules, Some(number))));
+    Kind { majors: majors.filter(|(_, one)| *one != other).collect(), other }
+}
+
+fn major(rules: &[&Rule], number: Option<u32>) -> Major {
+    let rules: Vec<&Rule> =
+        rules.iter().filter(|rule| rule.major.is_none() || rule.major == number).copied().collect();
+    let other = granted(&rules, None);
+    let mut minors: Vec<u32> = rules.iter().filter_map(|rule| rule.minor).collect();
+    minors.sort_unstable();
+    minors.dedup();
+    let minors = minors.into_iter().map(|number| (number, granted(&rules, Some(number))));
+    Major { minors: minors.filter(|(_, bits)| *bits != other).collect(), other }
+}
+
+/// For each kind of access the last rule that speaks of it counts; before the first, nothing is granted.
+fn granted(rules: &[&Rule], minor: Option<u32>) -> u8 {
+    let fitting = rules.iter().filter(|rule| rule.minor.is_none() || rule.minor == minor);
+    fitting.fold(0, |bits, rule| match rule.allow {
+        true => bits | rule.access.bits(),
+        false => bits & !rule.access.bits(),
+    })
+}
+
+fn numbers(kind: &Kind) -> Vec<Instruction> {
+    let mut all = Vec::new();
+    for (number, major) in &kind.majors {
+        let inside = minors(major);
+        all.push(jump(JNE, MAJOR, number.cast_signed(), distance(inside.len())));
+        all.extend(inside);
+    }
+    all.extend(minors(&kind.other));
+    all
+}
+
+/// Those with the same answer share it.
+fn minors(major: &Major) -> Vec<Instruction> {
+    let mut bits: Vec<u8> = major.minors.iter().map(|(_, bits)| *bits).collect();
+    bits.sort_unstable();
+    bits.dedup();
+    let mut all = Vec::new();
+    for bits in bits {
+        let same: Vec<u32> =
+            major.minors.iter().filter(|(_, own)| *own == bits).map(|(number, _)| *number).collect();
+        let answer = grant(bits);
+        for (at, number) in same.iter().enumerate() {
+            // To the answer, which follows the comparisons and a jump over it.
+            all.push(jump(JEQ, MINOR, number.cast_signed(), distance(same.len() - at)));
         }
-        // What it allows is no longer open; with nothing open any more: yes.
-        true => {
-            let mut body = vec![immediate(AND32, OPEN, 7 & !about), jump(JNE, OPEN, 0, 2)];
-            body.extend(answer(1));
-            body
+        all.push(jump(JA, 0, 0, distance(answer.len())));
+        all.extend(answer);
+    }
+    all.extend(grant(major.other));
+    all
+}
+
+/// Whether nothing else is asked for.
+fn grant(bits: u8) -> Vec<Instruction> {
+    match bits {
+        0 => answer(0).to_vec(),
+        ALL => answer(1).to_vec(),
+        bits => {
+            let mut all = vec![immediate(AND32, OPEN, i32::from(ALL & !bits)), jump(JEQ, OPEN, 0, 2)];
+            all.extend(answer(0));
+            all.extend(answer(1));
+            all
         }
     }
+}
+
+/// The longest program whose jumps all reach.
+pub const MOST: usize = i16::MAX.unsigned_abs() as usize;
+
+/// So many instructions on; in a program that is no longer than `MOST` it is never more.
+fn distance(count: usize) -> i16 {
+    i16::try_from(count).unwrap_or(i16::MAX)
 }
 
 fn answer(value: i32) -> [Instruction; 2] {
@@ -162,6 +226,7 @@ mod tests {
                 0x55 if registers[to] != value => at += usize::try_from(one.offset).unwrap(),
                 0x15 if registers[to] == value => at += usize::try_from(one.offset).unwrap(),
                 0x55 | 0x15 => {}
+                0x05 => at += usize::try_from(one.offset).unwrap(),
                 0x95 => return registers[0],
                 other => panic!("instruction {other:#x}"),
             }
@@ -219,6 +284,63 @@ mod tests {
                 "{access} {kind} {major}:{minor}"
             );
         }
+    }
+
+    /// By the definition: for each kind of access the last rule that fits the device and speaks of it.
+    fn by_the_rules(rules: &[Rule], bits: u32, kind: Type, (major, minor): (u32, u32)) -> bool {
+        let fits = |rule: &&Rule| {
+            rule.kind.is_none_or(|own| own == kind)
+                && rule.major.is_none_or(|own| own == major)
+                && rule.minor.is_none_or(|own| own == minor)
+        };
+        [1, 2, 4].into_iter().filter(|bit| bits & bit != 0).all(|bit| {
+            let speaks = |rule: &&Rule| u32::from(rule.access.bits()) & bit != 0;
+            rules.iter().filter(fits).rfind(speaks).is_some_and(|rule| rule.allow)
+        })
+    }
+
+    /// Every list of three rules out of these, before the default ones and alone.
+    #[test]
+    fn the_program_answers_as_the_rules_do() {
+        let mut known = Vec::new();
+        for allow in [false, true] {
+            for (major, minor) in [(None, None), (Some(1), None), (Some(1), Some(3)), (None, Some(3))] {
+                for (kind, access) in [(None, "rwm"), (Some(Type::Char), "rw"), (Some(Type::Block), "m")] {
+                    known.push(Rule { major, minor, ..rule(allow, kind, None, access) });
+                }
+            }
+        }
+        let always = plan(&[], Need::Required).unwrap().rules;
+        for first in &known {
+            for second in &known {
+                for third in &known {
+                    let alone = vec![*first, *second, *third];
+                    let with_default = [alone.clone(), always.clone()].concat();
+                    for rules in [alone, with_default] {
+                        let program = program(&rules);
+                        for (name, kind) in [(1, Type::Block), (2, Type::Char)] {
+                            for numbers in [(1, 3), (1, 4), (2, 3), (2, 4), (136, 3)] {
+                                for bits in 1..8 {
+                                    assert_eq!(
+                                        run(&program, [bits << 16 | name, numbers.0, numbers.1]) == 1,
+                                        by_the_rules(&rules, bits, kind, numbers),
+                                        "{rules:?}: {bits} {kind:?} {numbers:?}"
+                                    );
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// What the kernel has to look at for each container.
+    #[test]
+    fn the_default_devices_take_few_comparisons() {
+        let program = program(&plan(&[], Need::Required).unwrap().rules);
+        let comparisons = program.iter().filter(|one| matches!(one.code, JEQ | JNE)).count();
+        assert_eq!((program.len(), comparisons), (49, 15));
     }
 
     #[test]
