@@ -65,9 +65,21 @@ fn typed<T: DeserializeOwned>(
     warnings: &mut Vec<String>,
     mend: Mend,
 ) -> Result<T, Error> {
-    if let Ok(value) = serde_json::from_str(text) {
-        return Ok(value);
+    match serde_json::from_str(text) {
+        Ok(value) => Ok(value),
+        Err(_) => typed_slowly(text, file, warnings, mend),
     }
+}
+
+/// Apart, for its large frame to be no part of the usual way.
+#[cold]
+#[inline(never)]
+fn typed_slowly<T: DeserializeOwned>(
+    text: &str,
+    file: &str,
+    warnings: &mut Vec<String>,
+    mend: Mend,
+) -> Result<T, Error> {
     let first = match explain::<T>(text, file) {
         Ok(value) => return Ok(value),
         Err(error) => error,

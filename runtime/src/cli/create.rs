@@ -94,7 +94,11 @@ pub(super) fn bear(args: &Common, start: Start, mode: Mode, global: &Global) -> 
     }
     let entry = intend(&id, &bundle, &plan, global)?;
     match raise(args, start, (&bundle, &facts, &plan, &entry), global) {
-        Ok((alive, record)) => Ok(Born { alive, record, entry, plan }),
+        Ok((alive, record)) => {
+            // To free it now would only copy the pages that init still shares.
+            std::mem::forget(bundle);
+            Ok(Born { alive, record, entry, plan })
+        }
         Err(error) => {
             // Nothing of it is left: the name is free again.
             entry.remove()?;

@@ -60,9 +60,14 @@ fn foreground(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     let exit = foreground::wait(&born.alive.init, born.alive.terminal.take(), &blocked);
     if !args.keep {
         born.entry.lock()?;
-        remove::container(&born.entry, &born.record)?;
+        match exit {
+            Ok(_) => remove::ended(&born.entry, &born.record)?,
+            Err(_) => remove::container(&born.entry, &born.record)?,
+        }
         drop(hooks::run(&born.plan.hooks.poststop, "poststop", "stopped", &born.record));
     }
+    // The process ends here: nothing has to be freed and closed piece by piece.
+    std::mem::forget(born);
     Ok(ExitCode::from(u8::try_from(exit?.code()).unwrap_or(u8::MAX)))
 }
 

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::log::Level;
 use super::parse::{Asked, verb};
 use super::{
     End, checkpoint, create, delete, doctor, events, exec, features, kill, list, pause, plan, ps, restore,
@@ -46,7 +47,9 @@ pub(super) fn run(mut asked: Asked) -> Result<ExitCode, End> {
         asked.words.push("--help".into());
     }
     let global = &asked.global;
-    global.log.debug(&format!("{name}: begin, process {}", std::process::id()));
+    if global.log.level == Level::Debug {
+        global.log.debug(&format!("{name}: begin, process {}", std::process::id()));
+    }
     match name.as_str() {
         "checkpoint" => checkpoint::checkpoint(&verb(&asked)?, global).map_err(End::from),
         "create" => create::create(&verb(&asked)?, global).map_err(End::from),

@@ -25,6 +25,11 @@ pub fn status(record: &Record, dir: &Path) -> Result<Status, Error> {
 /// Kills what still runs and removes everything. The state goes last, so that a cut-off removal can be repeated.
 pub fn container(entry: &Entry, record: &Record) -> Result<(), Error> {
     kill_init(record)?;
+    ended(entry, record)
+}
+
+/// The same once init has been waited for.
+pub fn ended(entry: &Entry, record: &Record) -> Result<(), Error> {
     if !record.cgroup.dirs.is_empty() && !cgroup::remove_if_empty(&record.cgroup) {
         // A shared pid namespace lets others outlive init.
         cgroup::kill_all(&record.cgroup)?;

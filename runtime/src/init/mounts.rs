@@ -1,7 +1,7 @@
 //! Carries out the planned mounts, in their order, each on an open descriptor in the container's root.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 
@@ -11,7 +11,7 @@ use super::fresh;
 use super::place::{self, Kind, Place};
 use super::sources::{Sources, clone_of, translate};
 use crate::error::{self, Error};
-use crate::plan::mount_options::{Change, Tree};
+use crate::plan::mount_options::{Change, CopyUp, Tree};
 use crate::plan::mounts::{Bind, Locks, Mount, Source, What};
 use crate::plan::rootfs::Rootfs;
 use crate::sys::{self, mount, path};
@@ -22,6 +22,14 @@ pub struct Site<'a> {
     pub rootfs: &'a Rootfs,
     pub sources: &'a mut Sources,
     pub cgroups: &'a [crate::plan::cgroup::Place],
+    pub newest: Option<Newest>,
+}
+
+/// A tmpfs that was just made, usually /dev: what is mounted right below it needs no walk, and no look whether it is there.
+#[derive(Debug)]
+pub struct Newest {
+    path: PathBuf,
+    top: OwnedFd,
 }
 
 /// Mounts all; gives those that still have a change to come, with their descriptors.
@@ -29,12 +37,25 @@ pub fn attach_all<'a>(mounts: &'a [Mount], site: &mut Site<'_>) -> Result<Vec<(&
     let mut late = Vec::new();
     for (at, planned) in mounts.iter().enumerate() {
         let mounted = attach(at, planned, site)?;
+        // Whatever goes elsewhere could cover it, by a link too.
+        let is_below = |newest: &Newest| planned.destination.parent() == Some(&newest.path);
+        let stays = site.newest.as_ref().is_some_and(is_below);
+        if !stays && let Some(old) = site.newest.take() {
+            fds::leave(old.top);
+        }
         match planned.late.is_empty() {
+            true if !stays && is_empty_tmpfs(planned) => {
+                site.newest = Some(Newest { path: planned.destination.clone(), top: mounted });
+            }
             true => fds::leave(mounted),
             false => late.push((planned, mounted)),
         }
     }
     Ok(late)
+}
+
+fn is_empty_tmpfs(planned: &Mount) -> bool {
+    matches!(&planned.what, What::Fresh(fresh) if fresh.kind == "tmpfs" && fresh.copy_up == CopyUp::No)
 }
 
 /// What had to wait until nothing else has to be put inside.
@@ -102,6 +123,12 @@ fn change(planned: &Mount, site: &Site<'_>) -> Result<OwnedFd, Error> {
 
 /// Opens the place for a directory-like mount.
 pub fn directory(planned: &Mount, site: &Site<'_>) -> Result<Place, Error> {
+    if let (Some(newest), Some(name)) = (&site.newest, planned.destination.file_name())
+        && planned.destination.parent() == Some(&newest.path)
+        && let Ok(fd) = place::make_new(&newest.top, name, Kind::Directory)
+    {
+        return Ok(Place { fd, origin: place::Origin::Made });
+    }
     place::open(site.root, &planned.destination, Kind::Directory).map_err(|source| wrong(planned, source))
 }
 
@@ -112,12 +139,9 @@ pub fn ordinary_directory(planned: &Mount, kind: &str, site: &Site<'_>) -> Resul
         let text = format!("mount {kind} on {at}: filesystem {kind:?} must be mounted on ordinary directory");
         Error::new(error::Kind::Attack, text)
     };
-    match path::open_plain_in(site.root, &planned.destination, OFlag::O_PATH) {
-        Ok(fd) if place::is_directory(&fd).map_err(|source| wrong(planned, source))? => {
-            Ok(Place { fd, origin: place::Origin::Found })
-        }
-        Ok(_) => Err(refuse()),
-        Err(source) if source.raw_os_error() == Some(libc::ELOOP) => Err(refuse()),
+    match path::open_plain_in(site.root, &planned.destination, OFlag::O_PATH | OFlag::O_DIRECTORY) {
+        Ok(fd) => Ok(Place { fd, origin: place::Origin::Found }),
+        Err(source) if matches!(source.raw_os_error(), Some(libc::ELOOP | libc::ENOTDIR)) => Err(refuse()),
         Err(source) if source.raw_os_error() == Some(libc::ENOENT) => directory(planned, site),
         Err(source) => Err(wrong(planned, source)),
     }

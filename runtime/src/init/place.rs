@@ -130,7 +130,7 @@ fn make_one(dir: &OwnedFd, name: &OsStr, kind: Kind) -> io::Result<OwnedFd> {
 }
 
 /// A single component relative to an open directory, and no link: nothing can lead this elsewhere.
-fn make_new(dir: &OwnedFd, name: &OsStr, kind: Kind) -> nix::Result<OwnedFd> {
+pub fn make_new(dir: &OwnedFd, name: &OsStr, kind: Kind) -> nix::Result<OwnedFd> {
     match kind {
         Kind::Directory => mkdirat(dir, name, Mode::from_bits_truncate(0o755))?,
         Kind::File => mknodat(dir, name, SFlag::S_IFREG, Mode::from_bits_truncate(0o644), 0)?,
