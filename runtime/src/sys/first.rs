@@ -33,7 +33,7 @@ pub fn image() -> Image {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
 mod x86_64 {
     use std::arch::{asm, global_asm};
     use std::ffi::{CStr, c_char};
@@ -75,22 +75,22 @@ mod x86_64 {
     static ONLY_READ: [u64; 4] = [libc::MOUNT_ATTR_RDONLY, 0, 0, 0];
 
     /// One system call; the kernel's own convention: small negative numbers are errors.
-    fn call5(number: libc::c_long, [a, b, c, d, e]: &[usize; 5]) -> isize {
-        let result: isize;
+    fn call5(number: libc::c_long, [a, b, c, d, e]: &[usize; 5]) -> i64 {
+        let result: i64;
         // SAFETY: the instruction changes rax, rcx and r11 only; whether the call itself is sound is told where it is made.
         unsafe {
-            asm!("syscall", inlateout("rax") number as isize => result, in("rdi") *a, in("rsi") *b, in("rdx") *c,
+            asm!("syscall", inlateout("rax") number => result, in("rdi") *a, in("rsi") *b, in("rdx") *c,
                  in("r10") *d, in("r8") *e, lateout("rcx") _, lateout("r11") _, options(nostack));
         }
         result
     }
 
     /// One with fewer arguments.
-    fn call(number: libc::c_long, a: usize, b: usize, c: usize) -> isize {
-        let result: isize;
+    fn call(number: libc::c_long, a: usize, b: usize, c: usize) -> i64 {
+        let result: i64;
         // SAFETY: as above.
         unsafe {
-            asm!("syscall", inlateout("rax") number as isize => result, in("rdi") a, in("rsi") b, in("rdx") c,
+            asm!("syscall", inlateout("rax") number => result, in("rdi") a, in("rsi") b, in("rdx") c,
                  lateout("rcx") _, lateout("r11") _, options(nostack));
         }
         result
@@ -125,7 +125,7 @@ mod x86_64 {
         let mut at = 1;
         while at < count {
             // SAFETY: `at` is below the number of pointers.
-            let word = unsafe { *words.add(at) };
+            let word = unsafe { words.wrapping_add(at).read() };
             if is(word, b"run\0") || is(word, b"create\0") || is(word, b"exec\0") || is(word, b"restore\0") {
                 return true;
             }
@@ -174,7 +174,7 @@ mod x86_64 {
         let owner = unsafe { (*found.as_ptr()).st_uid };
         // SAFETY: as above.
         let mode = unsafe { (*found.as_ptr()).st_mode };
-        owner as isize != own && mode & 0o022 == 0
+        i64::from(owner) != own && mode & 0o022 == 0
     }
 
     /// Returns when it cannot be done here.
