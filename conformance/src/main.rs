@@ -3,6 +3,7 @@
 
 mod as_user;
 mod assets;
+mod bench;
 mod build;
 mod builders;
 mod bundle;
@@ -48,6 +49,8 @@ struct Cli {
 enum Verb {
     /// Run the cases on one or more runtimes and show them side by side.
     Run(compare::Args),
+    /// Measure runtimes side by side: time, processor, memory, system calls.
+    Bench(bench::Args),
     /// List the cases: name, and the source of the rule.
     List,
     /// Measure a builder beside others, in turn: wall and processor time, daemons included.
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
 fn dispatch(verb: Verb) -> Result<ExitCode> {
     match verb {
         Verb::Run(args) => return compare::run(&args),
+        Verb::Bench(args) => return bench::bench(&args),
         Verb::BenchBuilder(args) => return builders::bench(&args),
         Verb::Differential(args) => return differential::differential(&args),
         Verb::Demo(args) => return demo::demo(&args),

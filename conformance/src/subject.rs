@@ -69,6 +69,11 @@ impl Subject {
         Ok(script)
     }
 
+    /// Something stands before the runtime on its command line.
+    pub(crate) fn is_wrapped(&self) -> bool {
+        !self.wrapper.is_empty()
+    }
+
     /// The runtime's command line so far: the caller adds arguments.
     pub(crate) fn command(&self) -> Command {
         match self.wrapper.split_first() {

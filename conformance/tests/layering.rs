@@ -31,7 +31,7 @@ const TABLE: [(&str, &[&str]); 27] = [
     ("demo", &["build", "needs", "process"]),
     ("builders", &["build", "differential", "process"]),
     ("differential", &["assets", "build", "case", "image", "process", "report"]),
-    ("bench", &["build", "bundle", "case", "needs", "process", "subject", "sys", "trial"]),
+    ("bench", &["assets", "build", "bundle", "needs", "subject", "sys", "trial"]),
     (
         "proof",
         &[

@@ -3,6 +3,9 @@
 //! Invariant: `unsafe` appears nowhere else in the tool; descriptors come in borrowed and go out owned.
 #![allow(unsafe_code, reason = "the one room that speaks to the kernel directly")]
 
+pub(crate) mod trace;
+pub(crate) mod usage;
+
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 

@@ -13,7 +13,7 @@ use nix::sched::CloneFlags;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
-use crate::{net, show, sys};
+use crate::{contain, net, show, sys};
 
 /// What `probe` without arguments prints.
 pub(crate) const LIST: &str = "\
@@ -21,7 +21,7 @@ deeds: show | env | args | stdin | print TEXT | err TEXT | exit N | wait | stop 
        read F | cat F | write F TEXT | append F TEXT | copy A B | touch F | mkdir D | rmdir D | unlink F | list D | stat F | link T F
        readlink F | chmod MODE F | chown UID GID F | mknod F c|b MAJOR MINOR | open F r|w
        mount SRC DST TYPE FLAGS | umount D | unshare WHAT | sethostname NAME | setuid N | setgid N | kill PID SIGNAL
-       syscall NUMBER | socket FAMILY | serve ADDRESS TEXT | get HOST:PORT PATH | spawn N | orphan CODE";
+       syscall NUMBER | socket FAMILY | serve ADDRESS TEXT | contain ROOT PROGRAM | get HOST:PORT PATH | spawn N | orphan CODE";
 
 type Outcome = Result<Option<ExitCode>, String>;
 
@@ -44,6 +44,10 @@ pub(crate) fn carry_out(words: &[String]) -> Outcome {
         ["stop"] => loop {
             nix::unistd::pause();
         },
+        ["contain", root, program] => {
+            let code = contain::contain(root, program).map_err(|e| e.to_string())?;
+            Ok(Some(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))))
+        }
         ["hunt", milliseconds, device, inode] => {
             hunt(number(milliseconds)?, (number(device)?, number(inode)?))
         }

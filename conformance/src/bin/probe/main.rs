@@ -6,6 +6,7 @@
 //! Invariant: every deed prints exactly one line on standard output (`cat`, `list`, `env` print what they were asked for), so
 //! that a case can assert the whole output.
 
+mod contain;
 mod deeds;
 mod net;
 mod show;

@@ -52,6 +52,27 @@ pub(crate) fn reset_child_signal() -> io::Result<()> {
     if former == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// A copy of this process, which has a single thread, in new namespaces: its number, 0 in the copy itself.
+pub(crate) fn fork_into(flags: i32) -> io::Result<i32> {
+    let flags = u64::from((flags | libc::SIGCHLD).cast_unsigned());
+    // SAFETY: no flag of the callers shares memory, so that a null stack means a copy of this one, as with fork.
+    let answer = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    self::answer(answer).and_then(|pid| i32::try_from(pid).map_err(io::Error::other))
+}
+
+/// Waits for the end of a child: its status.
+pub(crate) fn wait(pid: i32) -> io::Result<i32> {
+    let mut status = 0;
+    // SAFETY: the kernel writes one integer.
+    answer(unsafe { libc::waitpid(pid, &raw mut status, 0) }.into()).map(|_| status)
+}
+
+/// Ends this process without anything that belongs to the one that it is a copy of.
+pub(crate) fn exit(code: i32) -> ! {
+    // SAFETY: _exit touches no memory and does not return.
+    unsafe { libc::_exit(code) }
+}
+
 fn answer(value: i64) -> io::Result<i64> {
     if value < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }
 }
