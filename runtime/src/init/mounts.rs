@@ -107,7 +107,7 @@ fn attach_bind(at: usize, planned: &Mount, bind: &Bind, site: &mut Site<'_>) -> 
     reset_flags(&tree, planned.attrs.own, bind.reset)
         .and_then(|()| set_attrs(&tree, planned.attrs.tree, Tree::Whole))
         .map_err(fail)?;
-    let target = place::open(site.root, &planned.destination, kind).map_err(fail)?;
+    let target = place(planned, kind, site).map_err(fail)?;
     mount::attach(&tree, &target.fd).map_err(fail)?;
     fds::leave(target.fd);
     Ok(tree)
@@ -123,13 +123,17 @@ fn change(planned: &Mount, site: &Site<'_>) -> Result<OwnedFd, Error> {
 
 /// Opens the place for a directory-like mount.
 pub fn directory(planned: &Mount, site: &Site<'_>) -> Result<Place, Error> {
+    place(planned, Kind::Directory, site).map_err(|source| wrong(planned, source))
+}
+
+fn place(planned: &Mount, kind: Kind, site: &Site<'_>) -> std::io::Result<Place> {
     if let (Some(newest), Some(name)) = (&site.newest, planned.destination.file_name())
         && planned.destination.parent() == Some(&newest.path)
-        && let Ok(fd) = place::make_new(&newest.top, name, Kind::Directory)
+        && let Ok(fd) = place::make_new(&newest.top, name, kind)
     {
         return Ok(Place { fd, origin: place::Origin::Made });
     }
-    place::open(site.root, &planned.destination, Kind::Directory).map_err(|source| wrong(planned, source))
+    place::open(site.root, &planned.destination, kind)
 }
 
 /// proc and sysfs hold what the runtime relies on: a link in their place could send it elsewhere (CVE-2019-19921).
