@@ -13,6 +13,7 @@ mod exec;
 mod faults;
 mod hooks;
 mod lifecycle;
+mod live_mounts;
 mod mounts;
 mod namespaces;
 mod process;
@@ -43,4 +44,5 @@ pub(crate) const ALL: &[&[Case]] = &[
     faults::CASES,
     state::CASES,
     checkpoint::CASES,
+    live_mounts::CASES,
 ];

@@ -8,7 +8,7 @@ mod parse;
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxResources, Process, Spec};
+use oci_spec::runtime::{LinuxResources, Mount, Process, Spec};
 
 use crate::error::{Error, Kind};
 
@@ -52,6 +52,12 @@ pub fn recorded(text: &str) -> Result<Spec, Error> {
 pub fn process(file: &Path, warnings: &mut Vec<String>) -> Result<Process, Error> {
     let text = read_file(file).map_err(|source| Error::system(format!("read {}", file.display()), source))?;
     parse::process(&text, &file.display().to_string(), warnings)
+}
+
+/// The mounts of `mounts add`: what `mounts` is in a configuration.
+pub fn mounts(file: &Path) -> Result<Vec<Mount>, Error> {
+    let text = read_file(file).map_err(|source| Error::system(format!("read {}", file.display()), source))?;
+    parse::mounts(&text, &file.display().to_string())
 }
 
 /// The resources of `update --resources`; `name` stands in errors.

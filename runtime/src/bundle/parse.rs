@@ -1,6 +1,6 @@
 //! Bytes -> typed configuration. An error names the place twice: as JSON pointer, and as line and column.
 
-use oci_spec::runtime::{LinuxResources, Process, Spec};
+use oci_spec::runtime::{LinuxResources, Mount, Process, Spec};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -53,6 +53,11 @@ pub(super) fn process(text: &str, file: &str, warnings: &mut Vec<String>) -> Res
 /// Parses resources alone.
 pub(super) fn resources(text: &str, file: &str) -> Result<LinuxResources, Error> {
     typed(text, file, &mut Vec::new(), |value, _| leave_out_empty_pids(value))
+}
+
+/// Parses a list of mounts alone.
+pub(super) fn mounts(text: &str, file: &str) -> Result<Vec<Mount>, Error> {
+    typed(text, file, &mut Vec::new(), |_, _| false)
 }
 
 /// Makes a value fit a type that is stricter than the specification; whether anything was changed.

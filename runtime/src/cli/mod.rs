@@ -13,6 +13,7 @@ mod global;
 mod kill;
 mod list;
 mod log;
+mod mounts;
 mod parse;
 mod pause;
 mod plan;

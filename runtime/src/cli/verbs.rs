@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use super::log::Level;
 use super::parse::{Asked, verb};
 use super::{
-    End, checkpoint, create, delete, doctor, events, exec, features, kill, list, pause, plan, ps, restore,
-    run, spec, start, state, update,
+    End, checkpoint, create, delete, doctor, events, exec, features, kill, list, mounts, pause, plan, ps,
+    restore, run, spec, start, state, update,
 };
 use crate::error::{Error, Kind};
 
 /// Verb and what it does, in runc's order.
-const VERBS: [(&str, &str); 20] = [
+const VERBS: [(&str, &str); 21] = [
     ("checkpoint", "checkpoint a running container"),
     ("create", "create a container"),
     ("delete", "delete any resources held by the container often used with detached container"),
@@ -21,6 +21,7 @@ const VERBS: [(&str, &str); 20] = [
     ("features", "show the enabled features"),
     ("kill", "kill sends the specified signal (default: SIGTERM) to the container's init process"),
     ("list", "lists containers started by this runtime with the given root"),
+    ("mounts", "add or remove mounts while the container is running"),
     ("pause", "pause suspends all processes inside the container"),
     ("plan", "print what create would do with a bundle, and do nothing"),
     ("ps", "ps displays the processes running inside a container"),
@@ -61,6 +62,7 @@ pub(super) fn run(mut asked: Asked) -> Result<ExitCode, End> {
         "update" => update::update(&verb(&asked)?, global).map_err(End::from),
         "kill" => kill::kill(&verb(&asked)?, global).map_err(End::from),
         "list" => list::list(&verb(&asked)?, global).map_err(End::from),
+        "mounts" => mounts::mounts(&verb(&asked)?, global).map_err(End::from),
         "pause" => pause::pause(&verb(&asked)?, global).map_err(End::from),
         "plan" => plan::plan(&verb(&asked)?, global).map_err(End::from),
         "ps" => ps::ps(&verb(&asked)?, global).map_err(End::from),
@@ -83,6 +85,7 @@ pub(super) fn has_free_words(name: &str) -> bool {
 pub(super) fn arguments(name: &str) -> &'static str {
     match name {
         "exec" | "kill" | "ps" => "a minimum of 1",
+        "mounts" => "exactly 3",
         "list" | "spec" | "features" | "doctor" => "exactly 0",
         _ => "exactly 1",
     }

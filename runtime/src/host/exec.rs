@@ -99,7 +99,8 @@ pub fn start(order: &Order<'_>) -> Result<(Spawned, Option<OwnedFd>), Error> {
     }
 }
 
-fn target(record: &Record) -> Result<OwnedFd, Error> {
+/// The container's init, by which its namespaces are entered.
+pub(super) fn target(record: &Record) -> Result<OwnedFd, Error> {
     let gone = || Error::new(Kind::Invalid, "cannot exec in a stopped container");
     let target = pidfd::open(record.init.pid).map_err(|_| gone())?;
     // Checked after opening: the descriptor means this process and no later one of the same number.

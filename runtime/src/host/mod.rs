@@ -13,6 +13,7 @@ pub mod facts;
 pub mod foreground;
 pub mod hooks;
 pub mod ids;
+pub mod live_mounts;
 pub mod proc;
 pub mod remove;
 pub mod seal;

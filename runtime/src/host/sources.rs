@@ -12,26 +12,33 @@ use crate::error::Error;
 use crate::init::sources::{self, Sources};
 use crate::plan::facts::Setgroups;
 use crate::plan::ids::{Ids, Map, Writer};
-use crate::plan::mounts::{Idmap, What};
+use crate::plan::mounts::{Idmap, Mount, What};
 use crate::plan::{Plan, Side};
 
 /// All that has to be open before the clone.
 pub fn open(plan: &Plan, proc: &OwnedFd) -> Result<Sources, Error> {
-    let mut opened = Sources { idmaps: idmaps(plan, proc)?, ..Sources::default() };
+    let mut opened = Sources { idmaps: idmaps(&plan.mounts, proc)?, ..Sources::default() };
     if plan.sources == Side::Host {
         sources::open(plan, &mut opened)?;
     }
     Ok(opened)
 }
 
-fn idmaps(plan: &Plan, proc: &OwnedFd) -> Result<Vec<Option<OwnedFd>>, Error> {
+/// For mounts that a running container gets.
+pub fn of_mounts(mounts: &[Mount], proc: &OwnedFd) -> Result<Sources, Error> {
+    let mut opened = Sources { idmaps: idmaps(mounts, proc)?, ..Sources::default() };
+    sources::open_binds(mounts, &mut opened)?;
+    Ok(opened)
+}
+
+fn idmaps(mounts: &[Mount], proc: &OwnedFd) -> Result<Vec<Option<OwnedFd>>, Error> {
     let wanted = |what: &What| match what {
         What::Bind(bind) => bind.idmap.clone(),
         _ => None,
     };
     let mut opened: Vec<Option<OwnedFd>> = Vec::new();
     let mut known: Vec<(Idmap, usize)> = Vec::new();
-    for (at, mount) in plan.mounts.iter().enumerate() {
+    for (at, mount) in mounts.iter().enumerate() {
         let Some(idmap) = wanted(&mount.what) else {
             opened.push(None);
             continue;

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::plan::Plan;
 use crate::plan::devices::{Make, Node};
 use crate::plan::mount_options::Tree;
-use crate::plan::mounts::{Bind, Source, What};
+use crate::plan::mounts::{Bind, Mount, Source, What};
 use crate::sys::mount;
 
 /// Detached mounts, by the plan's indexes.
@@ -44,18 +44,25 @@ pub fn open(plan: &Plan, sources: &mut Sources) -> Result<(), Error> {
     if sources.root.is_none() {
         sources.root = Some(open_root(&plan.rootfs.path)?);
     }
-    if sources.binds.is_empty() {
-        for (at, planned) in plan.mounts.iter().enumerate() {
-            let opened = match &planned.what {
-                What::Bind(bind) => open_bind(bind, sources.idmap(at))?,
-                _ => None,
-            };
-            sources.binds.push(opened);
-        }
-    }
+    open_binds(&plan.mounts, sources)?;
     if sources.devices.is_empty() && plan.devices.make == Make::Bind {
         let opened: Result<Vec<_>, Error> = plan.devices.nodes.iter().map(open_device).collect();
         sources.devices = opened?;
+    }
+    Ok(())
+}
+
+/// The sources of binds from the host, unless they are open.
+pub fn open_binds(mounts: &[Mount], sources: &mut Sources) -> Result<(), Error> {
+    if !sources.binds.is_empty() {
+        return Ok(());
+    }
+    for (at, planned) in mounts.iter().enumerate() {
+        let opened = match &planned.what {
+            What::Bind(bind) => open_bind(bind, sources.idmap(at))?,
+            _ => None,
+        };
+        sources.binds.push(opened);
     }
     Ok(())
 }

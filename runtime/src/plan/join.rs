@@ -35,24 +35,31 @@ pub fn plan(spec: &Spec, asked: &SpecProcess, facts: &Facts, preserve_fds: u32) 
     let mut process = process::plan(asked, &around, &mut warnings)?;
     process.personality = sched::personality(linux.personality().as_ref())?;
     process.memory_policy = memory::plan(linux.memory_policy().as_ref())?;
-    let flags = linux.namespaces().iter().flatten().fold(0, |sum, entry| sum | namespaces::flag(entry.typ()));
     let affinity = asked.exec_cpu_affinity().as_ref();
     let field = "process.execCPUAffinity";
+    let (before, inside) = flags(spec, facts);
+    Ok(Joining {
+        process,
+        seccomp: seccomp::plan(linux.seccomp().as_ref())?,
+        before,
+        inside,
+        cpus_first: sched::cpus(affinity.and_then(|cpus| cpus.initial().as_deref()), field)?,
+        cpus: sched::cpus(affinity.and_then(|cpus| cpus.cpu_affinity_final().as_deref()), field)?,
+        warnings,
+    })
+}
+
+/// The namespaces of the container: entered before a clone, and after it.
+pub fn flags(spec: &Spec, facts: &Facts) -> (i32, i32) {
+    let listed = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
+    let flags = listed.iter().fold(0, |sum, entry| sum | namespaces::flag(entry.typ()));
     // A privileged caller enters everything with its own rights. Any other has rights only in the user namespace that it owns,
     // which it therefore enters first, together with the pid namespace.
     let before = match facts.caller.may(caps::SYS_ADMIN) {
         true => libc::CLONE_NEWPID,
         false => libc::CLONE_NEWPID | libc::CLONE_NEWUSER,
     };
-    Ok(Joining {
-        process,
-        seccomp: seccomp::plan(linux.seccomp().as_ref())?,
-        before: flags & before,
-        inside: flags & !before,
-        cpus_first: sched::cpus(affinity.and_then(|cpus| cpus.initial().as_deref()), field)?,
-        cpus: sched::cpus(affinity.and_then(|cpus| cpus.cpu_affinity_final().as_deref()), field)?,
-        warnings,
-    })
+    (flags & before, flags & !before)
 }
 
 /// What a process of a container with these namespaces may be given.

@@ -13,6 +13,7 @@ pub mod facts;
 pub mod hooks;
 pub mod ids;
 pub mod join;
+pub mod live;
 pub mod masks;
 pub mod memory;
 pub mod mount_options;

@@ -117,7 +117,7 @@ pub fn plan(spec: &Spec, view: &View<'_>) -> Result<Vec<Mount>, Error> {
 }
 
 fn one(mount: &SpecMount, view: &View<'_>, field: &str, spec: &Spec) -> Result<Mount, Error> {
-    let destination = inside(&clean(mount.destination()), view.rootfs);
+    let destination = place(mount.destination(), view.rootfs);
     let destination = text::absolute(&destination, &format!("{field}.destination"))?;
     let mut parsed = mount_options::parse(mount.options().as_deref().unwrap_or_default());
     if mount.typ().as_deref() == Some("bind") && parsed.bind.is_none() {
@@ -144,6 +144,11 @@ fn one(mount: &SpecMount, view: &View<'_>, field: &str, spec: &Spec) -> Result<M
     }
     let late = late_change(&destination, &what, &mut parsed);
     Ok(Mount { destination, what, attrs: parsed.attrs, late, propagation: parsed.propagation })
+}
+
+/// Where a mount goes in the container.
+pub fn place(destination: &Path, rootfs: &Path) -> PathBuf {
+    inside(&clean(destination), rootfs)
 }
 
 /// Some write it with the bundle's root before it, and runc takes that off.

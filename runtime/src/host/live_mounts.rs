@@ -1,0 +1,93 @@
+//! Adds mounts to a running container, and removes them.
+
+use std::io::Read;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{OFlag, open};
+use nix::mount::{MntFlags, umount2};
+use nix::sys::stat::Mode;
+
+use super::exec::target;
+use super::spawn::{Birth, spawn};
+use super::{proc, sources};
+use crate::error::{Error, Kind};
+use crate::init::mounts::{Site, attach_all, change_late};
+use crate::init::namespaces::become_root;
+use crate::init::sources::Sources;
+use crate::plan::live::{Change, Deed};
+use crate::state::Record;
+use crate::sys::{clone, ns, path, pidfd};
+use crate::wire;
+
+/// Sources are opened in the host's view; everything else is done by a child in the container's namespaces, so that a path leads
+/// nowhere else, and a proc or sysfs that is mounted is the container's.
+pub fn change(record: &Record, change: &Change) -> Result<(), Error> {
+    let target = target(record)?;
+    let proc = proc::open_proc()?;
+    let mut opened = match &change.deed {
+        Deed::Add(mounts) => sources::of_mounts(mounts, &proc)?,
+        Deed::Remove(_) => Sources::default(),
+    };
+    nix::sys::prctl::set_dumpable(false).map_err(|errno| Error::system("become undumpable", errno))?;
+    let mut birth = Birth::default();
+    if change.before & libc::CLONE_NEWUSER != 0 {
+        let target = target.try_clone().map_err(|source| Error::system("duplicate a descriptor", source))?;
+        birth.before.push((change.before, target));
+    } else if change.before != 0 {
+        ns::enter(&target, change.before)
+            .map_err(|source| Error::system("join the pid namespace of the container", source))?;
+    }
+    let (reader, writer) =
+        nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|errno| Error::system("make a pipe", errno))?;
+    let child = spawn(&birth, |_| {
+        let done = inside(change, &target, (&proc, &mut opened));
+        let code = i32::from(done.is_err());
+        if let Err(error) = done {
+            // The parent tells a lost message from a whole one.
+            let _ = nix::unistd::write(&writer, &wire::encode(&error));
+        }
+        clone::exit(code)
+    })?;
+    drop(writer);
+    let mut told = Vec::new();
+    // Whatever cannot be read is missed below.
+    drop(std::fs::File::from(reader).read_to_end(&mut told));
+    let ended = pidfd::wait(&child.pidfd);
+    match ended.map_err(|source| Error::system("wait for a child", source))?.code() {
+        0 => Ok(()),
+        _ if told.is_empty() => Err(Error::new(Kind::System, "change mounts: a child of ours was killed")),
+        _ => Err(wire::decode_error(&told)),
+    }
+}
+
+fn inside(change: &Change, target: &OwnedFd, (proc, opened): (&OwnedFd, &mut Sources)) -> Result<(), Error> {
+    ns::enter(target, change.inside)
+        .map_err(|source| Error::system("join the namespaces of the container", source))?;
+    if (change.before | change.inside) & libc::CLONE_NEWUSER != 0 {
+        become_root()?;
+    }
+    // The mount namespace was entered, and with it its root.
+    let root = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        .map_err(|errno| Error::system("open the container's root", errno))?;
+    match &change.deed {
+        Deed::Add(mounts) => {
+            let mut site =
+                Site { root: &root, rootfs: &change.rootfs, sources: opened, cgroups: &[], newest: None };
+            let late = attach_all(mounts, &mut site)?;
+            change_late(&late)
+        }
+        Deed::Remove(places) => places.iter().try_for_each(|place| {
+            unmount(place, &root, proc)
+                .map_err(|source| Error::system(format!("unmount {}", place.display()), source))
+        }),
+    }
+}
+
+/// What is mounted on top. By way of the host's /proc, because the container's may show anything, and umount takes no descriptor.
+fn unmount(place: &Path, root: &OwnedFd, proc: &OwnedFd) -> std::io::Result<()> {
+    let found = path::open_in(root, place, OFlag::O_PATH)?;
+    nix::unistd::fchdir(proc)?;
+    let link = PathBuf::from(format!("self/fd/{}", found.as_raw_fd()));
+    Ok(umount2(&link, MntFlags::MNT_DETACH)?)
+}
