@@ -94,10 +94,10 @@ fn kernel() -> Result<Kernel, Error> {
 }
 
 fn security() -> Security {
-    Security {
-        apparmor: Path::new("/sys/kernel/security/apparmor").exists(),
-        selinux: Path::new("/sys/fs/selinux/enforce").exists(),
-    }
+    // podman takes securityfs away before it makes a container with a user namespace; the module's own word is left then.
+    let apparmor = Path::new("/sys/kernel/security/apparmor").exists()
+        || std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|word| word.starts_with(b"Y"));
+    Security { apparmor, selinux: Path::new("/sys/fs/selinux/enforce").exists() }
 }
 
 /// On a pure v2 host the mount table need not be read.
