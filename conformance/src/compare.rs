@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let chosen: Vec<&'static Case> = cases::ALL.iter().copied().flatten().filter(wanted).collect();
     let place = Place { binaries: &binaries, work: work.path(), workers: crate::workers() };
     let mut rows = suite::run(place, &chosen, &subjects)?;
-    rows.extend(suite::groups(place, &engines::chosen(&args.filter), &subjects)?);
+    rows.extend(suite::groups(place, &engines::chosen(&args.filter, &host).0, &subjects)?);
     let mut out = std::io::stdout().lock();
     if args.json {
         for row in &rows {

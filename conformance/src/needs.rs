@@ -105,8 +105,13 @@ impl Host {
 
     /// `count`, or a tenth of it where the processor is emulated: what takes seconds elsewhere takes minutes there.
     pub(crate) fn scaled(&self, count: u32) -> u32 {
+        if self.emulated() { count.div_ceil(10) } else { count }
+    }
+
+    /// The processor is another program.
+    pub(crate) fn emulated(&self) -> bool {
         let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        if cpu.contains("QEMU TCG") { count.div_ceil(10) } else { count }
+        cpu.contains("QEMU TCG")
     }
 
     fn lacks_managed(&self, name: &'static str) -> Option<String> {

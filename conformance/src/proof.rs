@@ -116,7 +116,14 @@ impl Proof {
         // Engines take minutes: runc beside ours, the runtime that all of them were made for.
         let under: Vec<Subject> =
             subjects.iter().filter(|s| matches!(s.kind, Kind::Ours | Kind::Runc)).cloned().collect();
-        rows.extend(suite::groups(place, &engines::chosen(&self.filter), &under)?);
+        let (groups, others) = engines::chosen(&self.filter, host);
+        rows.extend(suite::groups(place, &groups, &under)?);
+        rows.extend(others.into_iter().map(|case| Row {
+            case: case.name,
+            subject: ours.name.clone(),
+            outcome: Outcome::NotRun(engines::EMULATED.to_owned()),
+            milliseconds: 0,
+        }));
         writeln!(out)?;
         report::table(out, &rows)?;
         report::per_subject(out, &rows)?;
