@@ -1,6 +1,6 @@
 //! Namespaces: made, joined, left alone; ids and sysctls in them.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::bundle::{push, put};
@@ -37,6 +37,12 @@ pub(crate) const CASES: &[Case] = &[
         source: "runtime-spec config-linux.md#namespaces: cgroup",
         needs: &[Need::Root],
         run: cgroup,
+    },
+    Case {
+        name: "namespaces/a-writable-cgroup-belongs-to-the-container-s-root",
+        source: "runtime-spec config-linux.md#cgroup-ownership",
+        needs: &[Need::V2("hugetlb")],
+        run: cgroup_owner,
     },
     Case {
         name: "namespaces/user-with-a-range",
@@ -173,6 +179,28 @@ fn with_user_range(config: &mut Value) {
             json!([{"containerID": 0, "hostID": 200_000, "size": 1000}, {"containerID": 2000, "hostID": 300_000, "size": 5}]),
         );
     }
+}
+
+fn cgroup_owner(ctx: &Ctx) -> Result<()> {
+    use std::os::linux::fs::MetadataExt;
+    for (name, options, expected) in [("rw", json!(["nosuid"]), 200_000), ("ro", json!(["ro"]), 0)] {
+        let bundle = ctx.bundle_named(name, &["write", "/tmp/x", "", ",", "wait"])?;
+        bundle.edit(|config| {
+            with_user_range(config);
+            push(config, "/linux/namespaces", json!({"type": "cgroup"}));
+            put(config, "/linux/cgroupsPath", json!(format!("/{}", ctx.id(name))));
+            let tree = json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": options});
+            push(config, "/mounts", tree);
+        })?;
+        let id = ctx.id(name);
+        ctx.rt(&["create", "--bundle", bundle.path()?, &id])?.success()?;
+        let dir = std::path::Path::new("/sys/fs/cgroup").join(&id);
+        for (file, uid) in [("", expected), ("cgroup.procs", expected), ("hugetlb.2MB.max", 0)] {
+            let found = std::fs::metadata(dir.join(file)).with_context(|| format!("look at {file:?}"))?;
+            ensure!(found.st_uid() == uid, "{name}: {file:?} of the cgroup belongs to {}", found.st_uid());
+        }
+    }
+    Ok(())
 }
 
 fn user_range(ctx: &Ctx) -> Result<()> {

@@ -5,7 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::device_filter::Directory;
-use super::{Later, Made, device_filter, dir, file, freeze, limit, procs, record, systemd};
+use super::{Later, Made, delegate, device_filter, dir, file, freeze, limit, procs, record, systemd};
 use crate::error::{Error, Kind};
 use crate::plan::Need;
 use crate::plan::cgroup::systemd::Scope;
@@ -52,7 +52,8 @@ pub(super) fn around(plan: &Cgroup, scope: &Scope, pid: i32) -> Result<(), Error
         }
     }
     limit(&plan.settings, &record)?;
-    device_filter::apply(&plan.devices, &record, Directory::Known)
+    device_filter::apply(&plan.devices, &record, Directory::Known)?;
+    delegate::give(plan, &record)
 }
 
 /// What is recorded must be where the container is: it is what will be killed and removed.
@@ -91,7 +92,8 @@ fn fill(plan: &Cgroup, made: &mut Made) -> Result<(), Error> {
         Some(cgroup) if is_new => Directory::New(cgroup),
         _ => Directory::Known,
     };
-    device_filter::apply(&plan.devices, &made.record, directory)
+    device_filter::apply(&plan.devices, &made.record, directory)?;
+    delegate::give(plan, &made.record)
 }
 
 /// Not ours to make: a caller without delegation, or a tree that is mounted read-only.

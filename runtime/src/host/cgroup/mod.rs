@@ -4,6 +4,7 @@
 //! into a cgroup that was there before with processes of others in it, or frozen.
 
 mod beside;
+mod delegate;
 mod destroy;
 mod device_filter;
 pub mod file;

@@ -5,6 +5,7 @@
 pub mod bpf;
 pub mod devices;
 mod limits;
+mod owner;
 pub mod place;
 pub mod property;
 pub mod setting;
@@ -41,6 +42,8 @@ pub struct Cgroup {
     pub places: Vec<Place>,
     pub settings: Vec<Setting>,
     pub devices: devices::Devices,
+    /// Whom v2's directory belongs to, if not to the caller.
+    pub owner: Option<u32>,
     /// `BestEffort`: a caller who may not make cgroups and asked for no limit goes without.
     pub need: Need,
 }
@@ -85,7 +88,9 @@ pub fn plan(
     };
     let enforce = if privileged { Need::Required } else { Need::BestEffort };
     let devices = devices::plan(resources.devices().as_deref().unwrap_or_default(), enforce)?;
-    Ok(Cgroup { manager: options.cgroups, scope, places, settings, devices, need })
+    // Only root gives away, and an ordinary user's container is that user's already.
+    let owner = if privileged { owner::owner(spec) } else { None };
+    Ok(Cgroup { manager: options.cgroups, scope, places, settings, devices, owner, need })
 }
 
 /// Every value for these directories; `update` uses it alone.
