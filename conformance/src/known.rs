@@ -55,30 +55,49 @@ pub(crate) fn list(subject: &Subject) -> Result<Option<Known>> {
     Ok(Some(known).filter(|k| subject.version.split_whitespace().any(|word| word.starts_with(&k.version))))
 }
 
+/// What our runtime fails of runc's own integration tests.
+pub(crate) fn runc_suite() -> Result<Known> {
+    toml::from_str(include_str!("../known/runc-suite.toml")).context("read known/runc-suite.toml")
+}
+
 /// Every difference between the list and what happened, as a line.
 pub(crate) fn differences(known: &Known, host: &crate::needs::Host, rows: &[&Row]) -> Vec<String> {
-    let here = |fails: &&Fails| match fails.place {
-        None => true,
-        Some(Place::Root) => host.root,
-        Some(Place::User) => !host.root,
-        Some(Place::V1) => !host.pure_v2,
-        Some(Place::V2) => host.pure_v2,
-    };
-    let expected: BTreeMap<&str, &Fails> =
-        known.fails.iter().filter(here).map(|f| (f.case.as_str(), f)).collect();
-    let mut found = Vec::new();
-    for row in rows {
-        match (&row.outcome, expected.get(row.case)) {
-            (Outcome::Failed(reason), None) => {
-                found.push(format!("{} fails unexpectedly: {reason}", row.case))
+    known.differences(host, rows.iter().map(|row| (row.case, &row.outcome)))
+}
+
+impl Known {
+    /// Every difference between the list and what happened, as a line.
+    pub(crate) fn differences<'a>(
+        &self,
+        host: &crate::needs::Host,
+        outcomes: impl Iterator<Item = (&'a str, &'a Outcome)>,
+    ) -> Vec<String> {
+        let here = |fails: &&Fails| match fails.place {
+            None => true,
+            Some(Place::Root) => host.root,
+            Some(Place::User) => !host.root,
+            Some(Place::V1) => !host.pure_v2,
+            Some(Place::V2) => host.pure_v2,
+        };
+        let expected: BTreeMap<&str, &Fails> =
+            self.fails.iter().filter(here).map(|f| (f.case.as_str(), f)).collect();
+        let mut found = Vec::new();
+        for (case, outcome) in outcomes {
+            match (outcome, expected.get(case)) {
+                (Outcome::Failed(reason), None) => found.push(format!("{case} fails unexpectedly: {reason}")),
+                (Outcome::Passed, Some(fails)) if !fails.sometimes => {
+                    found.push(format!("{case} passes, where the list says it fails: {}", fails.why));
+                }
+                _ => {}
             }
-            (Outcome::Passed, Some(fails)) if !fails.sometimes => {
-                found.push(format!("{} passes, where the list says it fails: {}", row.case, fails.why));
-            }
-            _ => {}
         }
+        found
     }
-    found
+
+    /// The list itself.
+    pub(crate) fn reasons(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.fails.iter().map(|fails| (fails.case.as_str(), fails.why.as_str()))
+    }
 }
 
 #[cfg(test)]
@@ -106,6 +125,13 @@ mod tests {
             differences(&known, &host, &rows.iter().collect::<Vec<_>>()),
             ["a passes, where the list says it fails: it is old", "b fails unexpectedly: no"]
         );
+    }
+
+    #[test]
+    fn the_list_of_the_suite_names_file_and_test() {
+        for fails in runc_suite().unwrap().fails {
+            assert!(fails.case.contains(": ") && !fails.why.is_empty(), "{}", fails.case);
+        }
     }
 
     #[test]

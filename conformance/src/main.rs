@@ -21,6 +21,7 @@ mod needs;
 mod process;
 mod proof;
 mod report;
+mod runc_suite;
 mod setup;
 mod stage;
 mod subject;
@@ -61,6 +62,8 @@ enum Verb {
     Demo(demo::Args),
     /// Build, run every test and every case; end with passed, failed and not run.
     Proof(proof::Args),
+    /// Run runc's own integration tests on a runtime, where they can be had.
+    Suite(runc_suite::Args),
     /// Put the finished binaries and what they are tested with into a world-readable folder.
     Stage { dir: PathBuf },
     /// Install and make what the tests need (root on Debian or Ubuntu); otherwise say what is missing.
@@ -87,6 +90,7 @@ fn dispatch(verb: Verb) -> Result<ExitCode> {
         Verb::BenchBuilder(args) => return builders::bench(&args),
         Verb::Differential(args) => return differential::differential(&args),
         Verb::Demo(args) => return demo::demo(&args),
+        Verb::Suite(args) => return runc_suite::suite(&args),
         Verb::Proof(args) => return proof::proof(&args),
         Verb::List => list()?,
         Verb::Stage { dir } => stage::stage(&dir)?,

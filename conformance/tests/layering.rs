@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// Room, and the rooms that it may name; itself always.
-const TABLE: [(&str, &[&str]); 27] = [
+const TABLE: [(&str, &[&str]); 28] = [
     ("sys", &[]),
     ("process", &["sys"]),
     ("needs", &["process"]),
@@ -22,6 +22,7 @@ const TABLE: [(&str, &[&str]); 27] = [
     ("suite", &["case", "process", "subject", "worker"]),
     ("report", &["case", "suite"]),
     ("known", &["case", "needs", "subject", "suite"]),
+    ("runc_suite", &["case", "known", "needs", "process", "report"]),
     ("trial", &["case", "needs", "subject"]),
     ("setup", &["assets", "process"]),
     ("stage", &["assets", "build", "setup"]),

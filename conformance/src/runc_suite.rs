@@ -1,0 +1,232 @@
+//! `conformance suite`: runc's own integration tests on another runtime, judged by `known/runc-suite.toml`.
+//!
+//! Invariant: the last line is `N passed, N failed, N skipped`. A test that fails as the list says is neither passed nor failed but
+//! shown with its reason; one that fails or passes against the list is failed.
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::case::Outcome;
+use crate::known;
+use crate::needs::Host;
+use crate::process;
+use crate::report::Totals;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The runtime: a path, a name on PATH, or `ours` for the one beside this program.
+    #[arg(long)]
+    runtime: String,
+    /// A source tree of runc with its test binaries built; without it, the one that CORACLE_RUNC_SUITE names.
+    #[arg(long)]
+    suite: Option<PathBuf>,
+    /// Only the files of tests/integration whose name contains this.
+    #[arg(long)]
+    filter: Vec<String>,
+    /// With the systemd manager of cgroups.
+    #[arg(long)]
+    systemd: bool,
+}
+
+/// How long one file may take on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// All files, one after the other: tests of runc share cgroups and a seccomp agent.
+pub(crate) fn suite(args: &Args) -> Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    let named = args.suite.clone().or_else(|| std::env::var_os("CORACLE_RUNC_SUITE").map(PathBuf::from));
+    let (suite, commit) = match absent(named.as_deref()) {
+        Ok(found) => found,
+        Err(reason) => {
+            writeln!(out, "not run: runc's integration tests: {reason}")?;
+            writeln!(out, "{}", Totals { skipped: 1, ..Totals::default() })?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    let work = tempfile::Builder::new().prefix("conformance.").tempdir_in(crate::work_root())?;
+    std::fs::set_permissions(work.path(), std::fs::Permissions::from_mode(0o755))?;
+    let bench = Bench { suite, runtime: renamed(&args.runtime, work.path())?, work: work.path(), args };
+    let (host, known) = (Host::measure(), known::runc_suite()?);
+    writeln!(out, "runc {commit}; {}", host.describe())?;
+    let mut totals = Totals::default();
+    let mut differences = Vec::new();
+    for file in bench.files()? {
+        let results = bench.run(&file)?;
+        let judged = known.differences(&host, results.iter().map(|(name, outcome)| (name.as_str(), outcome)));
+        let sums = judge(&results, &judged);
+        writeln!(out, "{file:<28} {sums}")?;
+        differences.extend(judged);
+        totals.add(sums);
+    }
+    for (name, why) in known.reasons() {
+        writeln!(out, "known: {name}: {why}")?;
+    }
+    for difference in &differences {
+        writeln!(out, "failed: {difference}")?;
+    }
+    writeln!(out, "{totals}")?;
+    Ok(if totals.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The tree and its version, or what is missing.
+fn absent(suite: Option<&Path>) -> Result<(&Path, String), String> {
+    let suite = suite.ok_or("neither --suite nor CORACLE_RUNC_SUITE names a source tree (README.md)")?;
+    for part in ["tests/integration/helpers.bash", "tests/cmd/_bin/recvtty"] {
+        if !suite.join(part).exists() {
+            return Err(format!("{} has no {part}", suite.display()));
+        }
+    }
+    for program in ["bats", "jq", "script", "gawk"] {
+        process::find(program).ok_or(format!("{program} is not installed"))?;
+    }
+    let version = std::fs::read_to_string(suite.join("VERSION")).unwrap_or_default();
+    let mut git = Command::new("git");
+    git.args(["-c", "safe.directory=*", "-C"]).arg(suite).args(["rev-parse", "--short", "HEAD"]);
+    let commit = process::run(&mut git, Duration::from_secs(10)).map(|ended| ended.out).unwrap_or_default();
+    Ok((suite, format!("{} {}", version.trim(), commit.trim())))
+}
+
+/// A copy by the name that the tests expect in messages.
+fn renamed(runtime: &str, work: &Path) -> Result<PathBuf> {
+    let found = match runtime {
+        "ours" => std::env::current_exe()?.with_file_name("runtime"),
+        path if path.contains('/') => PathBuf::from(path),
+        name => process::find(name).with_context(|| format!("find the runtime {name}"))?,
+    };
+    let copy = work.join("runc");
+    std::fs::copy(&found, &copy).with_context(|| format!("copy {}", found.display()))?;
+    Ok(copy)
+}
+
+struct Bench<'a> {
+    suite: &'a Path,
+    runtime: PathBuf,
+    work: &'a Path,
+    args: &'a Args,
+}
+
+impl Bench<'_> {
+    fn files(&self) -> Result<Vec<String>> {
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(self.suite.join("tests/integration"))? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            let wanted = &self.args.filter;
+            if name.ends_with(".bats") && (wanted.is_empty() || wanted.iter().any(|w| name.contains(w))) {
+                files.push(name);
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    /// Each test of the file with its outcome, as `file: test`.
+    fn run(&self, file: &str) -> Result<Vec<(String, Outcome)>> {
+        // The tests need a controlling terminal whose input never ends.
+        let input = self.work.join("input");
+        if !input.exists() {
+            nix::unistd::mkfifo(&input, nix::sys::stat::Mode::from_bits_truncate(0o600))?;
+        }
+        let input = std::fs::OpenOptions::new().read(true).write(true).open(&input)?;
+        let mut command = Command::new("script");
+        let tests = format!("bats --tap tests/integration/{file}");
+        command.args(["--quiet", "--return", "--command", &tests, "/dev/null"]);
+        command.current_dir(self.suite).env("RUNC", &self.runtime).env("PATH", self.path()?);
+        command.env("TERM", "dumb");
+        if self.args.systemd {
+            command.env("RUNC_USE_SYSTEMD", "1");
+        }
+        let stem = file.trim_end_matches(".bats");
+        match process::start(&mut command, Stdio::from(input))?.end(PATIENCE) {
+            Ok(ended) => Ok(parse(stem, &ended.out)),
+            Err(error) => Ok(vec![(format!("{stem}: all"), Outcome::Failed(format!("{error:#}")))]),
+        }
+    }
+
+    /// The tests ask Go for the architecture, and for nothing else once their binaries are built.
+    fn path(&self) -> Result<std::ffi::OsString> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        if process::find("go").is_some() {
+            return Ok(path);
+        }
+        let arch = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        let stand_in = self.work.join("go");
+        std::fs::write(&stand_in, format!("#!/bin/sh\n[ \"$*\" = 'env GOARCH' ] && echo {arch}\n"))?;
+        std::fs::set_permissions(&stand_in, std::fs::Permissions::from_mode(0o755))?;
+        ensure!(!path.is_empty(), "PATH is empty");
+        Ok(std::env::join_paths(std::iter::once(self.work.to_owned()).chain(std::env::split_paths(&path)))?)
+    }
+}
+
+/// TAP: a plan, then a line for each test. Tests that the plan promises and that never came have failed.
+fn parse(stem: &str, text: &str) -> Vec<(String, Outcome)> {
+    let mut results = Vec::new();
+    let mut planned = 0;
+    for line in text.lines().map(str::trim_end) {
+        if let Some(count) = line.strip_prefix("1..") {
+            planned = count.parse().unwrap_or(0);
+            continue;
+        }
+        let (passed, rest) = match (line.strip_prefix("ok "), line.strip_prefix("not ok ")) {
+            (Some(rest), _) => (true, rest),
+            (None, Some(rest)) => (false, rest),
+            (None, None) => continue,
+        };
+        let Some((_, name)) = rest.split_once(' ') else { continue };
+        let (name, outcome) = match (name.split_once(" # skip"), passed) {
+            (Some((name, reason)), _) => (name, Outcome::NotRun(reason.trim().to_owned())),
+            (None, true) => (name, Outcome::Passed),
+            (None, false) => (name, Outcome::Failed("see the test".to_owned())),
+        };
+        results.push((format!("{stem}: {name}"), outcome));
+    }
+    if results.len() < planned || planned == 0 {
+        let text = format!("{} of {planned} tests came to an end", results.len());
+        results.push((format!("{stem}: all"), Outcome::Failed(text)));
+    }
+    results
+}
+
+/// What differs from the list has failed; what fails by the list counts as not run, and its reason is shown.
+fn judge(results: &[(String, Outcome)], differences: &[String]) -> Totals {
+    let mut sums = Totals { failed: differences.len(), ..Totals::default() };
+    for (name, outcome) in results {
+        // As `Known::differences` begins its lines.
+        let differs = differences.iter().any(|line| {
+            line.strip_prefix(name.as_str())
+                .is_some_and(|rest| [" fails ", " passes,"].iter().any(|w| rest.starts_with(w)))
+        });
+        match outcome {
+            _ if differs => {}
+            Outcome::Passed => sums.passed += 1,
+            Outcome::Failed(_) | Outcome::NotRun(_) => sums.skipped += 1,
+        }
+    }
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tap_is_read_and_a_lost_test_has_failed() {
+        let text =
+            "1..4\r\nok 1 one\r\nnot ok 2 two [x]\r\n# why\r\nok 3 three # skip test requires root\r\n";
+        let expected = [
+            ("f: one".to_owned(), Outcome::Passed),
+            ("f: two [x]".to_owned(), Outcome::Failed("see the test".to_owned())),
+            ("f: three".to_owned(), Outcome::NotRun("test requires root".to_owned())),
+            ("f: all".to_owned(), Outcome::Failed("3 of 4 tests came to an end".to_owned())),
+        ];
+        assert_eq!(parse("f", text), expected);
+    }
+}
