@@ -3,7 +3,7 @@
 //! ```text
 //! host                                     init
 //!   Go  --------------------------------->       mapped, placed, limited      (where the plan says `waits`)
-//!       <---------------------------------  Unmounted                         (where there are prestart or createRuntime hooks)
+//!       <---------------------------------  Unmounted                         (where there are network devices, prestart or createRuntime hooks)
 //!   Go  --------------------------------->       the hooks have run
 //!       <---------------------------------  Terminal + master                 (with a terminal)
 //!       <---------------------------------  Listener + descriptor             (with a seccomp agent)

@@ -16,6 +16,7 @@ mod lifecycle;
 mod live_mounts;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod process;
 mod rootless;
 mod seccomp;
@@ -45,4 +46,5 @@ pub(crate) const ALL: &[&[Case]] = &[
     state::CASES,
     checkpoint::CASES,
     live_mounts::CASES,
+    net_devices::CASES,
 ];

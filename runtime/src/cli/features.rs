@@ -57,6 +57,6 @@ fn linux() -> Value {
         "intelRdt": { "enabled": false },
         "memoryPolicy": { "modes": memory::MODES, "flags": memory::FLAGS },
         "mountExtensions": { "idmap": { "enabled": true } },
-        "netDevices": { "enabled": false },
+        "netDevices": { "enabled": true },
     })
 }

@@ -7,7 +7,7 @@ use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
 
 use super::spawn::{Birth, Placed, Spawned, spawn};
-use super::{cgroup, console, ids, proc, seccomp_agent, sources, undo};
+use super::{cgroup, console, ids, net_devices, proc, seccomp_agent, sources, undo};
 use crate::error::{Error, Kind};
 use crate::init::hooks::{self, Moment, State};
 use crate::init::{self, Host, Kit};
@@ -165,6 +165,7 @@ fn talk(order: &Order<'_>, init: &Spawned, wire: &HostEnd) -> Result<Option<Owne
             Some(FromInit::Failed(error)) => return Err(error),
             Some(FromInit::Warning(text)) => (order.warn)(&text),
             Some(FromInit::Unmounted) => {
+                net_devices::give(&order.plan.net_devices, init)?;
                 run_hooks(order, init)?;
                 wire.go()?;
             }

@@ -14,6 +14,7 @@ pub mod foreground;
 pub mod hooks;
 pub mod ids;
 pub mod live_mounts;
+pub mod net_devices;
 pub mod proc;
 pub mod remove;
 pub mod seal;

@@ -179,7 +179,8 @@ fn enter_namespaces(plan: &Plan, kit: &Kit<'_>) -> Result<(), Error> {
     // /proc/PID/exe least of all (CVE-2019-5736).
     set_dumpable(false)?;
     names::raise_loopback(plan)?;
-    if !(plan.hooks.prestart.is_empty() && plan.hooks.create_runtime.is_empty()) {
+    let hooks = !(plan.hooks.prestart.is_empty() && plan.hooks.create_runtime.is_empty());
+    if hooks || !plan.net_devices.is_empty() {
         // In the runtime's namespaces, once ours exist.
         kit.wire.unmounted()?;
         kit.wire.wait()?;

@@ -19,6 +19,7 @@ pub mod memory;
 pub mod mount_options;
 pub mod mounts;
 pub mod namespaces;
+pub mod net_devices;
 pub mod process;
 pub mod rootfs;
 pub mod sched;
@@ -88,6 +89,7 @@ pub struct Plan {
     pub mounts: Vec<mounts::Mount>,
     pub devices: devices::Devices,
     pub masks: masks::Masks,
+    pub net_devices: Vec<net_devices::NetDevice>,
     pub cgroup: cgroup::Cgroup,
     pub hostname: Option<String>,
     pub domainname: Option<String>,
@@ -121,6 +123,7 @@ pub fn plan(spec: &Spec, facts: &Facts, options: &Options) -> Result<Plan, Error
     Ok(Plan {
         devices: devices::plan(linux, &mounts, &namespaces, facts)?,
         masks: masks::plan(linux)?,
+        net_devices: net_devices::plan(linux, &namespaces, facts)?,
         cgroup: cgroup::plan(spec, facts, options, &mut warnings)?,
         hostname: spec.hostname().clone().filter(|name| !name.is_empty()),
         domainname: spec.domainname().clone().filter(|name| !name.is_empty()),
@@ -147,14 +150,8 @@ fn sources_side(namespaces: &namespaces::Namespaces, facts: &Facts) -> Side {
 }
 
 fn refuse_what_is_not_done(linux: &oci_spec::runtime::Linux) -> Result<(), Error> {
-    let absent = [
-        ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|all| !all.is_empty())),
-        ("linux.intelRdt", linux.intel_rdt().is_some()),
-    ];
-    match absent.iter().find(|(_, present)| *present) {
-        Some((field, _)) => {
-            Err(Error::new(Kind::Unsupported, format!("{field} is not supported by this runtime")))
-        }
+    match linux.intel_rdt() {
+        Some(_) => Err(Error::new(Kind::Unsupported, "linux.intelRdt is not supported by this runtime")),
         None => Ok(()),
     }
 }
