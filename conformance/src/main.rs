@@ -23,6 +23,7 @@ mod proof;
 mod report;
 mod runc_suite;
 mod setup;
+mod shims;
 mod stage;
 mod subject;
 mod suite;
@@ -56,6 +57,8 @@ enum Verb {
     List,
     /// Measure a builder beside others, in turn: wall and processor time, daemons included.
     BenchBuilder(builders::Args),
+    /// Measure the shim with our runtime against containerd's with runc, in turn (root, containerd, runc).
+    BenchShim(shims::Args),
     /// Build the same Dockerfiles with another builder and with ours, and compare the images.
     Differential(differential::Args),
     /// Build the workspace, then build an image from an embedded Dockerfile and run it.
@@ -88,6 +91,7 @@ fn dispatch(verb: Verb) -> Result<ExitCode> {
         Verb::Run(args) => return compare::run(&args),
         Verb::Bench(args) => return bench::bench(&args),
         Verb::BenchBuilder(args) => return builders::bench(&args),
+        Verb::BenchShim(args) => return shims::bench(&args),
         Verb::Differential(args) => return differential::differential(&args),
         Verb::Demo(args) => return demo::demo(&args),
         Verb::Suite(args) => return runc_suite::suite(&args),

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// Room, and the rooms that it may name; itself always.
-const TABLE: [(&str, &[&str]); 28] = [
+const TABLE: [(&str, &[&str]); 29] = [
     ("sys", &[]),
     ("process", &["sys"]),
     ("needs", &["process"]),
@@ -25,6 +25,7 @@ const TABLE: [(&str, &[&str]); 28] = [
     ("runc_suite", &["case", "known", "needs", "process", "report"]),
     ("trial", &["case", "needs", "subject"]),
     ("setup", &["assets", "process"]),
+    ("shims", &["build", "case", "chain", "needs", "process", "subject", "worker"]),
     ("stage", &["assets", "build", "setup"]),
     ("cargo_test", &["build", "process", "report"]),
     ("as_user", &["process"]),

@@ -35,7 +35,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
-pub(super) const IMAGE: &str = "docker.io/library/probe:latest";
+pub(crate) const IMAGE: &str = "docker.io/library/probe:latest";
 
 /// As whom containerd and everything below it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Killed {
 }
 
 /// A containerd that runs until it is dropped.
-pub(super) struct Containerd {
+pub(crate) struct Containerd {
     running: Running,
     privilege: Privilege,
     address: PathBuf,
@@ -65,7 +65,7 @@ pub(super) struct Containerd {
 }
 
 impl Containerd {
-    pub(super) fn start(ctx: &Ctx) -> Result<Self> {
+    pub(crate) fn start(ctx: &Ctx) -> Result<Self> {
         Self::start_as(Privilege::Root, ctx)
     }
 
@@ -90,6 +90,10 @@ impl Containerd {
         std::fs::create_dir(&dir)?;
         std::fs::write(dir.join("config.toml"), config)?;
         Self::launch(privilege, ctx)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.pid()
     }
 
     pub(super) fn address(&self) -> String {
@@ -129,7 +133,7 @@ impl Containerd {
         Ok(this)
     }
 
-    pub(super) fn ctr(&self, words: &[&str]) -> Result<Ended> {
+    pub(crate) fn ctr(&self, words: &[&str]) -> Result<Ended> {
         process::run(&mut self.command(words)?, PATIENCE)
     }
 
@@ -184,7 +188,7 @@ pub(super) fn tells(ended: Ended, code: i32) -> Result<()> {
 }
 
 /// The archive of an image of nothing but the probe.
-pub(super) fn archive(ctx: &Ctx) -> Result<PathBuf> {
+pub(crate) fn archive(ctx: &Ctx) -> Result<PathBuf> {
     let archive = ctx.path("probe.tar");
     let config = json!({"Cmd": ["/probe", "print", "from the image"], "Env": ["PATH=/"]});
     image::of_probe(&archive, &ctx.binaries.join("probe"), &config, IMAGE)?;
@@ -267,7 +271,7 @@ fn nothing_is_left(ctx: &Ctx, containerd: &Containerd) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn stop(ctx: &Ctx, containerd: Containerd) -> Result<()> {
+pub(crate) fn stop(ctx: &Ctx, containerd: Containerd) -> Result<()> {
     containerd.running.signal(nix::sys::signal::Signal::SIGTERM)?;
     containerd.running.end(PATIENCE)?;
     process::until("every shim has ended", Duration::from_secs(10), || {

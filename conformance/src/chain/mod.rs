@@ -4,7 +4,7 @@
 
 mod bad_input;
 mod blocks;
-mod containerd;
+pub(crate) mod containerd;
 mod cri;
 mod demo;
 mod engine;
