@@ -53,6 +53,8 @@ enum Verb {
     Run(compare::Args),
     /// Measure runtimes side by side: time, processor, memory, system calls.
     Bench(bench::Args),
+    /// Count the system calls and clones of a command and of all that it starts.
+    Count(bench::CountArgs),
     /// List the cases: name, and the source of the rule.
     List,
     /// Measure a builder beside others, in turn: wall and processor time, daemons included.
@@ -90,6 +92,7 @@ fn dispatch(verb: Verb) -> Result<ExitCode> {
     match verb {
         Verb::Run(args) => return compare::run(&args),
         Verb::Bench(args) => return bench::bench(&args),
+        Verb::Count(args) => return bench::count(&args),
         Verb::BenchBuilder(args) => return builders::bench(&args),
         Verb::BenchShim(args) => return shims::bench(&args),
         Verb::Differential(args) => return differential::differential(&args),

@@ -4,6 +4,7 @@
 //! ratio.
 
 mod bundles;
+mod count;
 mod extra;
 mod floor;
 mod measure;
@@ -27,6 +28,8 @@ use self::workloads::{Deed, Pace, Workload};
 use crate::needs::Host;
 use crate::subject::Subject;
 use crate::{assets, build, trial};
+
+pub(crate) use self::count::{Args as CountArgs, count};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a case asserts what a user or an engine can observe, through the runtime's command line and the probe alone.
 
+mod budget;
 mod caps;
 mod cgroups;
 mod checkpoint;
@@ -47,4 +48,5 @@ pub(crate) const ALL: &[&[Case]] = &[
     checkpoint::CASES,
     live_mounts::CASES,
     net_devices::CASES,
+    budget::CASES,
 ];

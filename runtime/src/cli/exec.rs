@@ -86,9 +86,9 @@ fn carry_out(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     keep_from_children()?;
     let id = ContainerId::parse(&args.id)?;
     let root = global.root()?;
-    let record = root.load(&id)?;
+    let (record, config) = root.load_all(&id)?;
     check_status(args, &record, &root.dir(&id))?;
-    let spec = bundle::recorded(&root.config(&id)?)?;
+    let spec = bundle::recorded(&config)?;
     let process = process(args, &spec, global)?;
     let mode = if args.detach { Mode::Detached } else { Mode::Foreground };
     check_terminal(process.terminal().unwrap_or(false), args.console_socket.as_deref(), mode)?;

@@ -1,5 +1,6 @@
 //! The container's process: program, identity, rights and limits.
 
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::path::PathBuf;
 
@@ -148,18 +149,20 @@ fn arguments(spec: &SpecProcess) -> Result<Vec<CString>, Error> {
 
 /// Of a name that is set twice the last value counts, at the first one's place.
 fn environment(entries: &[String]) -> Result<Vec<CString>, Error> {
-    let mut unique: Vec<(&str, &String)> = Vec::new();
+    let mut unique: Vec<&String> = Vec::with_capacity(entries.len());
+    let mut places: HashMap<&str, usize> = HashMap::with_capacity(entries.len());
     for (at, entry) in entries.iter().enumerate() {
         let name = match entry.split_once('=') {
             Some((name, _)) if !name.is_empty() => name,
             _ => return Err(text::invalid(format!("process.env[{at}]"), "is not NAME=VALUE")),
         };
-        match unique.iter_mut().find(|(earlier, _)| *earlier == name) {
-            Some(earlier) => earlier.1 = entry,
-            None => unique.push((name, entry)),
+        let place = *places.entry(name).or_insert(unique.len());
+        match unique.get_mut(place) {
+            Some(earlier) => *earlier = entry,
+            None => unique.push(entry),
         }
     }
-    unique.iter().map(|(_, entry)| text::no_nul(entry, "process.env")).collect()
+    unique.into_iter().map(|entry| text::no_nul(entry, "process.env")).collect()
 }
 
 fn user(spec: &SpecProcess, setgroups: Setgroups) -> Result<User, Error> {

@@ -25,6 +25,7 @@ pub struct Entry {
 /// State beside which a new version is written.
 const NEW: &str = "state.json.new";
 const MOST: u64 = 64 << 20;
+const USUAL: usize = 32 << 10;
 
 impl Entry {
     pub(super) fn open(path: PathBuf) -> Result<Self, Error> {
@@ -99,7 +100,8 @@ impl Entry {
 pub(super) fn read(dir: &Path) -> Result<Option<String>, Error> {
     use std::io::Read;
     let path = dir.join(STATE);
-    let mut bytes = Vec::new();
+    // A usual one in one piece; growing from nothing would take a system call for each doubling.
+    let mut bytes = Vec::with_capacity(USUAL);
     let read = File::open(&path).and_then(|file| file.take(MOST).read_to_end(&mut bytes));
     match read {
         // Bytes that are no text are damage, which the copy of the head may outlive.

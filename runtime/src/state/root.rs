@@ -93,8 +93,14 @@ impl Root {
 
     /// The record of a container that exists.
     pub fn load(&self, id: &ContainerId) -> Result<Record, Error> {
-        match self.find(id)? {
-            Found::Container(record) => Ok(*record),
+        self.load_all(id).map(|(record, _)| record)
+    }
+
+    /// The same with the configuration with which the container was created.
+    pub fn load_all(&self, id: &ContainerId) -> Result<(Record, String), Error> {
+        let (found, text) = self.read(id)?;
+        match found {
+            Found::Container(record) => Ok((*record, entry::config(&text).to_owned())),
             Found::Intent(_) => Err(does_not_exist()),
             Found::Corrupt(error) => Err(error),
         }
@@ -108,19 +114,26 @@ impl Root {
 
     /// Whatever is there under that name.
     pub fn find(&self, id: &ContainerId) -> Result<Found, Error> {
+        self.read(id).map(|(found, _)| found)
+    }
+
+    fn read(&self, id: &ContainerId) -> Result<(Found, String), Error> {
         let dir = self.dir(id);
         match entry::read(&dir) {
-            Ok(None) if dir.is_dir() => Ok(Found::Corrupt(Error::new(
-                Kind::Invalid,
-                format!("{}: state.json is missing", dir.display()),
-            ))),
+            Ok(None) if dir.is_dir() => {
+                let text = format!("{}: state.json is missing", dir.display());
+                Ok((Found::Corrupt(Error::new(Kind::Invalid, text)), String::new()))
+            }
             Ok(None) => Err(does_not_exist()),
-            Ok(Some(text)) => Ok(match entry::head(&dir, &text) {
-                Ok(Head::Record(record)) => Found::Container(Box::new(record)),
-                Ok(Head::Intent(intent)) => Found::Intent(intent),
-                Err(error) => Found::Corrupt(error),
-            }),
-            Err(error) => Ok(Found::Corrupt(error)),
+            Ok(Some(text)) => {
+                let found = match entry::head(&dir, &text) {
+                    Ok(Head::Record(record)) => Found::Container(Box::new(record)),
+                    Ok(Head::Intent(intent)) => Found::Intent(intent),
+                    Err(error) => Found::Corrupt(error),
+                };
+                Ok((found, text))
+            }
+            Err(error) => Ok((Found::Corrupt(error), String::new())),
         }
     }
 

@@ -87,7 +87,7 @@ pub fn plan(asked: Option<&LinuxSeccomp>) -> Result<Option<Program>, Error> {
 }
 
 /// Blocks of architectures, each skipped by the others; a call of one that is not listed ends its thread.
-fn program(rules: &Rules, abis: &[Abi]) -> Result<Vec<Instruction>, Error> {
+fn program(rules: &Rules<'_>, abis: &[Abi]) -> Result<Vec<Instruction>, Error> {
     let mut program = vec![(LOAD, 0, 0, ARCHITECTURE)];
     let mut done: Vec<u32> = Vec::new();
     for abi in abis {
@@ -106,7 +106,7 @@ fn program(rules: &Rules, abis: &[Abi]) -> Result<Vec<Instruction>, Error> {
     Ok(program)
 }
 
-fn listener(asked: &LinuxSeccomp, rules: &Rules) -> Result<Option<Listener>, Error> {
+fn listener(asked: &LinuxSeccomp, rules: &Rules<'_>) -> Result<Option<Listener>, Error> {
     let path = asked.listener_path().clone().filter(|path| !path.as_os_str().is_empty());
     match (rules.notifies(), path) {
         (false, _) => Ok(None),

@@ -12,10 +12,10 @@ pub(super) type Answer = u32;
 
 /// A profile, read.
 #[derive(Debug)]
-pub(super) struct Rules {
+pub(super) struct Rules<'a> {
     pub(super) default: Answer,
     pub(super) permissive: bool,
-    by_name: HashMap<String, Vec<Rule>>,
+    by_name: HashMap<&'a str, Vec<Rule>>,
 }
 
 /// One entry for one call.
@@ -28,7 +28,7 @@ pub(super) struct Rule {
 
 const NOTIFY: u32 = 0x7fc0_0000;
 
-impl Rules {
+impl Rules<'_> {
     /// What is said about a call, in the order of the profile, alternatives one by one.
     pub(super) fn of(&self, name: &str) -> &[Rule] {
         self.by_name.get(name).map_or(&[], Vec::as_slice)
@@ -41,14 +41,14 @@ impl Rules {
 }
 
 /// Reads the profile.
-pub(super) fn plan(asked: &LinuxSeccomp) -> Result<Rules, Error> {
+pub(super) fn plan(asked: &LinuxSeccomp) -> Result<Rules<'_>, Error> {
     let action = asked.default_action();
     if action == Action::ScmpActNotify {
         let reason = "SCMP_ACT_NOTIFY cannot be used as default action";
         return Err(invalid("linux.seccomp.defaultAction", reason));
     }
     let default = answer(action, asked.default_errno_ret(), "linux.seccomp.defaultErrnoRet")?;
-    let mut by_name: HashMap<String, Vec<Rule>> = HashMap::new();
+    let mut by_name: HashMap<&str, Vec<Rule>> = HashMap::new();
     for (at, syscall) in asked.syscalls().iter().flatten().enumerate() {
         let field = format!("linux.seccomp.syscalls[{at}]");
         let answer = answer(syscall.action(), syscall.errno_ret(), &field)?;
@@ -58,7 +58,7 @@ pub(super) fn plan(asked: &LinuxSeccomp) -> Result<Rules, Error> {
         }
         let alternatives = alternatives(syscall, &field)?;
         for name in syscall.names() {
-            let rules = by_name.entry(name.clone()).or_default();
+            let rules = by_name.entry(name.as_str()).or_default();
             rules.extend(alternatives.iter().map(|args| Rule { args: args.clone(), answer }));
         }
     }

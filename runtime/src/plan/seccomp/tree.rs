@@ -12,7 +12,7 @@ struct Range {
 }
 
 /// Expects the number in the accumulator; every path ends in an answer.
-pub(super) fn block(rules: &Rules, abis: &[Abi]) -> Result<Vec<Instruction>, Error> {
+pub(super) fn block(rules: &Rules<'_>, abis: &[Abi]) -> Result<Vec<Instruction>, Error> {
     let mut ranges = Vec::new();
     let own: Vec<&Abi> = abis.iter().filter(|abi| abi.bit == 0).collect();
     for abi in own {
@@ -23,31 +23,34 @@ pub(super) fn block(rules: &Rules, abis: &[Abi]) -> Result<Vec<Instruction>, Err
         Some(abi) => {
             // Listed alone it still shares its architecture's block.
             if ranges.is_empty() {
-                add(&mut ranges, 0, answer(KILL_THREAD));
+                add_answer(&mut ranges, 0, KILL_THREAD);
             }
             add_ranges(rules, abi, &mut ranges)?;
         }
-        None if is_x86_64 => add(&mut ranges, X32, answer(KILL_THREAD)),
+        None if is_x86_64 => add_answer(&mut ranges, X32, KILL_THREAD),
         None => {}
     }
     Ok(search(&ranges))
 }
 
-fn add_ranges(rules: &Rules, abi: &Abi, ranges: &mut Vec<Range>) -> Result<(), Error> {
+fn add_ranges(rules: &Rules<'_>, abi: &Abi, ranges: &mut Vec<Range>) -> Result<(), Error> {
     let mut next = abi.bit;
     let mut newest = None;
     for (number, name) in abi.calls() {
         if number > next {
-            add(ranges, next, answer(rules.default));
+            add_answer(ranges, next, rules.default);
         }
         let said = rules.of(name);
-        add(ranges, number, code(rules, said, abi)?);
+        match only_answer(rules, said) {
+            Some(value) => add_answer(ranges, number, value),
+            None => add(ranges, number, code(rules, said, abi)?),
+        }
         next = number + 1;
         if !said.is_empty() && number & !abi.bit < PRIVATE {
             newest = Some(number);
         }
     }
-    add(ranges, next, answer(rules.default));
+    add_answer(ranges, next, rules.default);
     if let (false, Some(newest)) = (rules.permissive, newest) {
         end_at(ranges, newest + 1);
     }
@@ -69,12 +72,28 @@ fn add(ranges: &mut Vec<Range>, first: u32, code: Vec<Instruction>) {
     }
 }
 
+/// The same without making a list that would nearly always be thrown away: most neighbours have the same answer.
+fn add_answer(ranges: &mut Vec<Range>, first: u32, value: u32) {
+    match ranges.last() {
+        Some(last) if last.code.as_slice() == [(RETURN, 0, 0, value)] => {}
+        _ => ranges.push(Range { first, code: answer(value) }),
+    }
+}
+
 fn answer(value: u32) -> Vec<Instruction> {
     vec![(RETURN, 0, 0, value)]
 }
 
+/// Of a call that is not asked about its arguments.
+fn only_answer(rules: &Rules<'_>, said: &[Rule]) -> Option<u32> {
+    match said {
+        [] => Some(rules.default),
+        [first, ..] => said.iter().all(|rule| rule.args.is_empty()).then_some(first.answer),
+    }
+}
+
 /// Rules with conditions first, then the one without: what is said of a special case counts more than what is said in general.
-fn code(rules: &Rules, said: &[Rule], abi: &Abi) -> Result<Vec<Instruction>, Error> {
+fn code(rules: &Rules<'_>, said: &[Rule], abi: &Abi) -> Result<Vec<Instruction>, Error> {
     let mut code = Vec::new();
     for rule in said.iter().filter(|rule| !rule.args.is_empty()) {
         code.extend(compare::test(&rule.args, abi.width)?);
