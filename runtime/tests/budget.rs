@@ -1,7 +1,5 @@
 //! How many crates stand behind the program: each is somebody whom its users have to trust.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::collections::BTreeSet;
 use std::process::Command;
 

@@ -126,7 +126,7 @@ mod x86_64 {
         while at < count {
             // SAFETY: `at` is below the number of pointers.
             let word = unsafe { words.wrapping_add(at).read() };
-            if is(word, b"run\0") || is(word, b"create\0") || is(word, b"exec\0") || is(word, b"restore\0") {
+            if is(word, b"run\0") || is(word, b"create\0") || is(word, b"exec\0") {
                 return true;
             }
             at = at.wrapping_add(1);
