@@ -74,7 +74,8 @@ fn lay(
         true => Path::new(&copy.dest).join(kept_parents(pattern, &found.path)),
         false => PathBuf::from(&copy.dest),
     };
-    let mut kept: Vec<&FileStat> = found.above.iter().map(|(_, stat)| stat).collect();
+    let above = found.above.iter().skip(before_mark(pattern));
+    let mut kept: Vec<&FileStat> = above.map(|(_, stat)| stat).collect();
     if found.is_directory() {
         // Its content is copied, so the directory is not like the source itself unless parents are kept.
         kept.extend(copy.parents.then_some(&found.stat));
@@ -133,9 +134,13 @@ fn followed(at: BorrowedFd<'_>, dest: &Path) -> (PathBuf, OsString) {
 
 /// What `--parents` keeps of a path: all of it, or what comes after the `/./` of the pattern.
 fn kept_parents(pattern: &str, path: &Path) -> PathBuf {
+    path.components().skip(before_mark(pattern)).collect()
+}
+
+/// How many components stand before the `/./` of a pattern.
+fn before_mark(pattern: &str) -> usize {
     let before = pattern.split_once("/./").map_or("", |(before, _)| before);
-    let skipped = Path::new(before).components().filter(|part| matches!(part, Component::Normal(_))).count();
-    path.components().skip(skipped).collect()
+    Path::new(before).components().filter(|part| matches!(part, Component::Normal(_))).count()
 }
 
 fn lay_inline(copy: &Copy, at: BorrowedFd<'_>, rules: &Rules<'_>, inline: &Inline) -> Result<(), Error> {
