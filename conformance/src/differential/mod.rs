@@ -3,10 +3,12 @@
 //!
 //! Invariant: a difference that no row of `known/buildkit.toml` explains is a failure, and so is a row that explains nothing.
 
+mod buildah;
 mod builder;
 pub(crate) mod buildkit;
 mod compare;
 pub(crate) mod docker;
+mod golden;
 mod image;
 mod known;
 mod ours;
@@ -27,7 +29,7 @@ use self::compare::Difference;
 use self::image::Image;
 use self::known::Known;
 use self::place::Place;
-use self::recipe::{Expected, Recipe};
+use self::recipe::{Expected, Frontend, Recipe};
 use crate::build;
 use crate::case::NotRun;
 use crate::process::Ended;
@@ -35,12 +37,15 @@ use crate::report::Totals;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A builder to compare with: docker (its daemon is started), buildkit (buildkitd and buildctl on PATH).
+    /// A builder to compare with: docker (its daemon is started), buildkit (buildkitd and buildctl on PATH), buildah.
     #[arg(long = "reference", default_value = "docker")]
     references: Vec<String>,
     /// Only recipes whose name contains this. May be given several times.
     #[arg(long)]
     filter: Vec<String>,
+    /// Only recipes of a language newer than this, as 1.2: what one reference cannot build is left to another.
+    #[arg(long, value_parser = recipe::frontend)]
+    newer_than: Option<Frontend>,
     /// Keep what was built.
     #[arg(long)]
     keep: bool,
@@ -57,6 +62,7 @@ pub(crate) fn differential(args: &Args) -> Result<ExitCode> {
         .tempdir_in(crate::work_root())?;
     let place = Place::make(work.path(), &binaries)?;
     let mut recipes = recipe::all()?;
+    recipes.retain(|recipe| args.newer_than.is_none_or(|version| recipe.since > version));
     recipes.retain(|recipe| {
         args.filter.is_empty() || args.filter.iter().any(|f| recipe.name.contains(f.as_str()))
     });
@@ -73,6 +79,7 @@ pub(crate) fn differential(args: &Args) -> Result<ExitCode> {
         place.write(recipe)?;
     }
     let ours = built(Box::new(ours::Ours::start(&place, &binaries)?), &place, &chosen, &mut out)?;
+    totals.add(goldens((&place, began), (&chosen, &ours), &mut out)?);
     for name in &args.references {
         match start(name, &place) {
             Ok(reference) => totals.add(compared(reference, (&place, began), (&chosen, &ours), &mut out)?),
@@ -90,11 +97,36 @@ pub(crate) fn differential(args: &Args) -> Result<ExitCode> {
     Ok(if totals.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Compares what is newer than every packaged reference with what is kept.
+fn goldens(
+    (place, began): (&Place, u64),
+    (recipes, ours): (&[&Recipe], &Built),
+    out: &mut impl Write,
+) -> Result<Totals> {
+    let mut images = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for recipe in recipes.iter().filter(|recipe| golden::is_newer(recipe)) {
+        match ours.images.get(&recipe.name) {
+            Some(image) => drop(images.insert(recipe.name.as_str(), (image, began))),
+            None => wrong.push(format!("{}: {}", recipe.name, ours.outcome(recipe)?)),
+        }
+    }
+    let all = images.len() + wrong.len();
+    wrong.extend(golden::wrong(&images, &place.base_tree()?)?);
+    for text in &wrong {
+        writeln!(out, "failed: {text}")?;
+    }
+    let totals = Totals { passed: all.saturating_sub(wrong.len()), failed: wrong.len(), skipped: 0 };
+    writeln!(out, "goldens, of what is newer than every packaged reference: {totals}")?;
+    Ok(totals)
+}
+
 fn start(name: &str, place: &Place) -> Result<Box<dyn Builder>> {
     let needed: &[&str] = match name {
         "docker" => &["dockerd", "docker", "unshare"],
         "buildkit" => &["buildkitd", "buildctl", "runc", "unshare"],
-        _ => bail!("{name} is no reference: docker, buildkit"),
+        "buildah" => &["buildah"],
+        _ => bail!("{name} is no reference: docker, buildkit, buildah"),
     };
     if !nix::unistd::geteuid().is_root() {
         return Err(crate::case::not_run("needs root"));
@@ -103,6 +135,7 @@ fn start(name: &str, place: &Place) -> Result<Box<dyn Builder>> {
         return Err(crate::case::not_run(format!("{absent} is not installed")));
     }
     Ok(match name {
+        "buildah" => Box::new(buildah::Buildah::start(place)?),
         "docker" => Box::new(docker::Docker::start(place)?),
         _ => Box::new(buildkit::Reference::start(place)?),
     })

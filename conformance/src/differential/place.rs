@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::recipe::Recipe;
+use super::tree::{Layer, Tree};
 use crate::{assets, image, process};
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -47,6 +48,13 @@ impl Place {
     /// The archive of the base image.
     pub(crate) fn base(&self) -> PathBuf {
         self.dir.join("base.tar")
+    }
+
+    /// The files of the base image.
+    pub(super) fn base_tree(&self) -> Result<Tree> {
+        let mut tree = Tree::default();
+        tree.apply(&Layer::read(std::fs::File::open(self.dir.join("layer.tar"))?, 0)?)?;
+        Ok(tree)
     }
 
     /// A fresh directory for a builder.

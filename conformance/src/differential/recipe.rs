@@ -115,7 +115,8 @@ fn recipe(text: &str) -> Result<Recipe> {
     Ok(recipe)
 }
 
-fn frontend(text: &str) -> Result<Frontend> {
+/// Reads a version, as 1.7.
+pub(super) fn frontend(text: &str) -> Result<Frontend> {
     let (major, minor) = text.split_once('.').with_context(|| format!("read the version {text}"))?;
     Ok(Frontend(major.parse()?, minor.parse()?))
 }
