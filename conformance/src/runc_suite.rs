@@ -34,7 +34,7 @@ pub(crate) struct Args {
 }
 
 /// How long one file may take on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(900);
+const PATIENCE: Duration = Duration::from_secs(1800);
 
 /// All files, one after the other: tests of runc share cgroups and a seccomp agent.
 pub(crate) fn suite(args: &Args) -> Result<ExitCode> {

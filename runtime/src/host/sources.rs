@@ -1,5 +1,6 @@
 //! What the host opens for init: sources that a mapped root could not reach, and the user namespaces of idmapped mounts.
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -11,8 +12,8 @@ use super::{ids, undo};
 use crate::error::Error;
 use crate::init::sources::{self, Sources};
 use crate::plan::facts::Setgroups;
-use crate::plan::ids::{Ids, Map, Writer};
-use crate::plan::mounts::{Idmap, Mount, What};
+use crate::plan::ids::{Ids, Map, Mapping, Writer};
+use crate::plan::mounts::{Idmap, Mount, Translation, What};
 use crate::plan::{Plan, Side};
 
 /// All that has to be open before the clone.
@@ -43,14 +44,20 @@ fn idmaps(mounts: &[Mount], proc: &OwnedFd) -> Result<Vec<Option<OwnedFd>>, Erro
             opened.push(None);
             continue;
         };
-        let same =
-            known.iter().find(|(earlier, _)| earlier.users == idmap.users && earlier.groups == idmap.groups);
+        let same = known.iter().find(|(earlier, _)| earlier.by == idmap.by);
         let earlier = same.and_then(|(_, at)| opened.get(*at)).and_then(Option::as_ref);
         let namespace = match earlier {
             Some(namespace) => {
                 namespace.try_clone().map_err(|source| Error::system("duplicate a descriptor", source))?
             }
-            None => user_namespace(&idmap, proc)?,
+            None => match &idmap.by {
+                Translation::Mappings { users, groups } => user_namespace((users, groups), proc)?,
+                Translation::Joined(path) => File::open(path)
+                    .map_err(|source| {
+                        Error::system(format!("open the namespace {}", path.display()), source)
+                    })?
+                    .into(),
+            },
         };
         opened.push(Some(namespace));
         known.push((idmap, at));
@@ -59,15 +66,15 @@ fn idmaps(mounts: &[Mount], proc: &OwnedFd) -> Result<Vec<Option<OwnedFd>>, Erro
 }
 
 /// A namespace is only made with a process in it, which does nothing and is gone when the namespace is open.
-fn user_namespace(idmap: &Idmap, proc: &OwnedFd) -> Result<OwnedFd, Error> {
+fn user_namespace((users, groups): (&[Mapping], &[Mapping]), proc: &OwnedFd) -> Result<OwnedFd, Error> {
     let birth = Birth { flags: libc::CLONE_NEWUSER, ..Birth::default() };
     let idle = spawn(&birth, |_| {
         loop {
             nix::unistd::pause();
         }
     })?;
-    let map = |lines: &Vec<_>| Map { lines: lines.clone(), writer: Writer::Direct };
-    let ids = Ids { users: map(&idmap.users), groups: map(&idmap.groups), setgroups: Setgroups::Allow };
+    let map = |lines: &[Mapping]| Map { lines: lines.to_vec(), writer: Writer::Direct };
+    let ids = Ids { users: map(users), groups: map(groups), setgroups: Setgroups::Allow };
     let opened = ids::write(proc, idle.pid, &ids).and_then(|()| {
         let path = Path::new(&idle.pid.to_string()).join("ns/user");
         openat(proc, &path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())

@@ -78,9 +78,19 @@ pub enum Source {
 /// Ownership translated by the mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idmap {
-    pub users: Vec<Mapping>,
-    pub groups: Vec<Mapping>,
+    pub by: Translation,
     pub tree: Tree,
+}
+
+/// What says which id becomes which.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Translation {
+    Mappings {
+        users: Vec<Mapping>,
+        groups: Vec<Mapping>,
+    },
+    /// The user namespace itself that the container joins.
+    Joined(PathBuf),
 }
 
 /// A file system of its own.
@@ -239,12 +249,18 @@ fn bind(mount: &SpecMount, parsed: &Parsed, view: &View<'_>, at: (&str, &Spec)) 
         true => (Locks::Held, reset(parsed.attrs.own) & libc::MOUNT_ATTR_NOSYMFOLLOW),
         false => (Locks::Open, reset(parsed.attrs.own)),
     };
-    let idmap = idmap(mount, parsed, field, spec)?;
+    let idmap = idmap(mount, parsed, view.namespaces, (field, spec))?;
     Ok(Bind { source, tree: parsed.bind.unwrap_or(Tree::One), idmap, locks, reset })
 }
 
 /// Mappings of the mount's own; with the bare option, those of the container.
-fn idmap(mount: &SpecMount, parsed: &Parsed, field: &str, spec: &Spec) -> Result<Option<Idmap>, Error> {
+fn idmap(
+    mount: &SpecMount,
+    parsed: &Parsed,
+    namespaces: &Namespaces,
+    (field, spec): (&str, &Spec),
+) -> Result<Option<Idmap>, Error> {
+    let tree = parsed.idmap.unwrap_or(Tree::One);
     let own = (mount.uid_mappings().as_deref(), mount.gid_mappings().as_deref());
     let linux = spec.linux().as_ref();
     let containers = (
@@ -253,7 +269,10 @@ fn idmap(mount: &SpecMount, parsed: &Parsed, field: &str, spec: &Spec) -> Result
     );
     let (users, groups) = match (own, parsed.idmap) {
         ((None, None), None) => return Ok(None),
-        ((None, None), Some(_)) => containers,
+        ((None, None), Some(_)) => match namespaces.joined_user() {
+            Some(path) => return Ok(Some(Idmap { by: Translation::Joined(path.to_owned()), tree })),
+            None => containers,
+        },
         (own, _) => own,
     };
     let users = ids::lines(users, &format!("{field}.uidMappings"))?;
@@ -261,7 +280,7 @@ fn idmap(mount: &SpecMount, parsed: &Parsed, field: &str, spec: &Spec) -> Result
     if users.is_empty() || groups.is_empty() {
         return Err(text::invalid(field, "an idmapped mount needs mappings of users and of groups"));
     }
-    Ok(Some(Idmap { users, groups, tree: parsed.idmap.unwrap_or(Tree::One) }))
+    Ok(Some(Idmap { by: Translation::Mappings { users, groups }, tree }))
 }
 
 fn fresh(kind: &str, mount: &SpecMount, parsed: &mut Parsed) -> Fresh {

@@ -1,6 +1,6 @@
 //! Which namespaces are made, which are joined, and at which moment.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Linux, LinuxNamespaceType as Type};
 
@@ -45,6 +45,12 @@ impl Namespaces {
     /// The container has one of its own or of others, not the caller's.
     pub fn has(&self, flag: i32) -> bool {
         self.makes(flag) || self.joins(flag)
+    }
+
+    /// The user namespace that is entered by path.
+    pub fn joined_user(&self) -> Option<&Path> {
+        let user = self.join_before.iter().find(|join| join.flag == libc::CLONE_NEWUSER)?;
+        Some(&user.path)
     }
 
     /// Init runs in another user namespace than the caller.
