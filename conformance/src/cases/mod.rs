@@ -2,6 +2,7 @@
 //!
 //! Invariant: a case asserts what a user or an engine can observe, through the runtime's command line and the probe alone.
 
+mod binds;
 mod budget;
 mod caps;
 mod cgroups;
@@ -33,6 +34,7 @@ pub(crate) const ALL: &[&[Case]] = &[
     caps::CASES,
     namespaces::CASES,
     mounts::CASES,
+    binds::CASES,
     cgroups::CASES,
     systemd::CASES,
     seccomp::CASES,
