@@ -103,9 +103,9 @@ impl Host {
         }
     }
 
-    /// `count`, or a tenth of it where the processor is emulated: what takes seconds elsewhere takes minutes there.
+    /// `count`, or a twentieth of it where the processor is emulated: what takes seconds elsewhere takes minutes there.
     pub(crate) fn scaled(&self, count: u32) -> u32 {
-        if self.emulated() { count.div_ceil(10) } else { count }
+        if self.emulated() { count.div_ceil(20) } else { count }
     }
 
     /// The processor is another program.
