@@ -1,7 +1,7 @@
 //! What a shim does with output: all of it arrives, a slow reader costs no memory, terminals change their size, and logging
 //! programs get what they are promised.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
@@ -100,8 +100,11 @@ fn slow_reader(ctx: &Ctx) -> Result<()> {
             Ok(stuck == 20)
         })?;
         let before = memory(shim, "VmHWM")?;
-        check_lines(engine.ctx, &mut output)?;
+        // At once, and looked at later: two seconds after its end a process is deleted, read or not.
+        let mut text = Vec::new();
+        output.read_to_end(&mut text)?;
         client.wait()?;
+        check_lines(engine.ctx, text.as_slice())?;
         ensure!(before <= 8 * 1024, "the shim held {before} KiB for a reader that did not read");
         Ok(engine.containerd)
     })

@@ -135,7 +135,7 @@ fn nothing_is_left(engine: &Engine) -> Result<()> {
     let bundles = engine.ctx.path("containerd/state/io.containerd.runtime.v2.task/default");
     let names: Vec<_> = std::fs::read_dir(&bundles)?.flatten().map(|entry| entry.path()).collect();
     ensure!(names.is_empty(), "bundles are left: {names:?}");
-    let state = std::fs::read_dir("/run/containerd/coracle/default")?.flatten();
+    let state = std::fs::read_dir("/run/containerd/coracle/default").into_iter().flatten().flatten();
     let records: Vec<_> =
         state.map(|entry| entry.file_name()).filter(|name| name.to_string_lossy().contains(tag)).collect();
     ensure!(records.is_empty(), "the runtime's state is left: {records:?}");
