@@ -7,7 +7,7 @@ pub(super) mod network;
 pub(super) mod shape;
 
 use std::cell::Cell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -66,6 +66,14 @@ impl Podman {
             std::fs::create_dir(self.home.join(name))?;
         }
         std::fs::set_permissions(self.home.join("xdg"), std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+        // The directory is the session's, or the end of one session would end the other's process that keeps the user namespace;
+        // the user's systemd is reached through it all the same.
+        if let (false, "systemd", Some(real)) = (self.root, self.manager, std::env::var_os("XDG_RUNTIME_DIR"))
+        {
+            for name in ["bus", "systemd"] {
+                std::os::unix::fs::symlink(Path::new(&real).join(name), self.home.join("xdg").join(name))?;
+            }
+        }
         let runtime = ctx.subject.executable(&self.home)?;
         // podman 4 has the last key without its s, whatever its manual says. The limits are ones that a process without CAP_SYS_RESOURCE may have; podman would ask for the kernel's highest.
         // So is the limit of processes, which podman asks for unasked.
@@ -143,7 +151,7 @@ impl Cli for Podman {
             .env("CONTAINERS_CONF", self.home.join("containers.conf"))
             .env("HOME", self.home.join("home"))
             .current_dir(&self.home);
-        if self.manager == "cgroupfs" && !self.root {
+        if !self.root {
             command.env("XDG_RUNTIME_DIR", self.home.join("xdg"));
         }
         Ok(command)
