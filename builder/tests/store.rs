@@ -161,6 +161,30 @@ fn a_record_keeps_what_it_needs_and_is_absent_without_it() {
 }
 
 #[test]
+fn the_cache_within_a_size_is_the_part_that_was_used_last() {
+    let place = Place::new();
+    for (number, content) in ["oldest", "middle", "newest"].iter().enumerate() {
+        let blob = place.store.put_blob("", content.as_bytes()).unwrap();
+        let key: Key = (&Digest::of(content.as_bytes())).into();
+        let record = Record { blobs: vec![blob.digest], ..Record::default() };
+        place.store.put_record(&key, &record).unwrap();
+        let file = fs::File::open(place.store.root().join("keys").join(key.as_str())).unwrap();
+        let used = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1000 + number as u64);
+        file.set_modified(used).unwrap();
+    }
+    let left = || {
+        let has = |content: &&str| place.store.has(&Digest::of(content.as_bytes()));
+        ["oldest", "middle", "newest"].into_iter().filter(has).collect::<Vec<_>>()
+    };
+    place.store.collect(Policy::Within(12)).unwrap();
+    assert_eq!(left(), ["middle", "newest"]);
+    place.store.collect(Policy::Within(11)).unwrap();
+    assert_eq!(left(), ["newest"]);
+    place.store.collect(Policy::Within(0)).unwrap();
+    assert_eq!(left(), Vec::<&str>::new());
+}
+
+#[test]
 fn of_two_makers_of_a_snapshot_the_first_one_stands() {
     let place = Place::new();
     let key: Key = (&Digest::of(b"snapshot")).into();

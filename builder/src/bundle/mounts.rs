@@ -19,7 +19,8 @@ pub(super) struct Surroundings {
 }
 
 /// The file systems that every Linux program expects (runtime-spec, config-linux.md), and the control groups.
-pub(super) fn usual(around: Surroundings) -> Result<Vec<Mount>, Error> {
+pub(super) fn usual(around: Surroundings, shm: Option<u64>) -> Result<Vec<Mount>, Error> {
+    let shm = shm.map_or_else(|| "size=65536k".to_owned(), |bytes| format!("size={bytes}"));
     let mut devpts = vec!["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
     if around.many_ids {
         // The group tty; with a single id there is no such group.
@@ -36,7 +37,7 @@ pub(super) fn usual(around: Surroundings) -> Result<Vec<Mount>, Error> {
         made("/proc", "proc", "proc", &guarded)?,
         made("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"])?,
         made("/dev/pts", "devpts", "devpts", &devpts)?,
-        made("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"])?,
+        made("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &shm])?,
         made("/dev/mqueue", "mqueue", "mqueue", &guarded)?,
         sys,
         made("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"])?,

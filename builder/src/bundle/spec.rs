@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{
-    Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxDeviceCgroupBuilder, LinuxNamespace,
-    LinuxNamespaceBuilder, LinuxNamespaceType, LinuxResources, LinuxResourcesBuilder, Process,
+    Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxDeviceCgroup, LinuxDeviceCgroupBuilder,
+    LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxResourcesBuilder, Process,
     ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 
 use super::account::Account;
+use super::limits::Limits;
 use super::mounts::{self, Surroundings};
 use super::seccomp;
 use crate::error::{Error, Kind};
@@ -73,6 +74,8 @@ pub struct Container {
     pub isolation: Isolation,
     /// Its control group, `None` to leave it to the runtime.
     pub cgroup: Option<String>,
+    /// What it may use at most.
+    pub limits: Limits,
 }
 
 /// The network namespace of a container.
@@ -142,7 +145,7 @@ pub fn write(bundle: &Path, container: &Container) -> Result<(), Error> {
 }
 
 fn describe(container: &Container, around: Surroundings) -> Result<Spec, Error> {
-    let mut mounts = mounts::usual(around)?;
+    let mut mounts = mounts::usual(around, container.limits.shm)?;
     for extra in &container.mounts {
         mounts.push(mounts::extra(extra)?);
     }
@@ -158,9 +161,14 @@ fn describe(container: &Container, around: Surroundings) -> Result<Spec, Error> 
     if let Some(cgroup) = &container.cgroup {
         linux = linux.cgroups_path(cgroup);
     }
+    let (mut resources, mut is_limited) = container.limits.of_group(LinuxResourcesBuilder::default())?;
     if around.initial && sandbox {
         // CAP_MKNOD makes any device; without this rule some runtimes let it be opened. Theirs for the usual ones follow.
-        linux = linux.resources(no_devices()?);
+        resources = resources.devices(vec![no_devices()?]);
+        is_limited = true;
+    }
+    if is_limited {
+        linux = linux.resources(built("limits", resources.build())?);
     }
     let root = built("root", RootBuilder::default().path(&container.root).readonly(false).build())?;
     let spec = SpecBuilder::default()
@@ -192,16 +200,19 @@ fn process(container: &Container) -> Result<Process, Error> {
         .additional_gids(container.account.groups.clone())
         .umask(0o022_u32)
         .build();
-    let process = ProcessBuilder::default()
+    let mut process = ProcessBuilder::default()
         .terminal(container.terminal)
         .user(built("user", user)?)
         .args(container.args.clone())
         .env(container.env.clone())
         .cwd(&container.cwd)
         .no_new_privileges(false)
-        .capabilities(built("capabilities", capabilities)?)
-        .build();
-    built("process", process)
+        .capabilities(built("capabilities", capabilities)?);
+    let rlimits = container.limits.rlimits()?;
+    if !rlimits.is_empty() {
+        process = process.rlimits(rlimits);
+    }
+    built("process", process.build())
 }
 
 /// Those in this process's bounding set: more cannot be had.
@@ -258,9 +269,8 @@ fn all_capabilities() -> std::collections::HashSet<Capability> {
     ALL.into_iter().enumerate().filter(|(bit, _)| bounding & (1 << bit) != 0).map(|(_, cap)| cap).collect()
 }
 
-fn no_devices() -> Result<LinuxResources, Error> {
-    let rule = built("device rule", LinuxDeviceCgroupBuilder::default().allow(false).access("rwm").build())?;
-    built("limits", LinuxResourcesBuilder::default().devices(vec![rule]).build())
+fn no_devices() -> Result<LinuxDeviceCgroup, Error> {
+    built("device rule", LinuxDeviceCgroupBuilder::default().allow(false).access("rwm").build())
 }
 
 fn namespaces(network: &NetworkNamespace) -> Result<Vec<LinuxNamespace>, Error> {
@@ -281,7 +291,7 @@ fn namespaces(network: &NetworkNamespace) -> Result<Vec<LinuxNamespace>, Error> 
     Ok(list)
 }
 
-fn built<T, E: std::fmt::Display>(what: &str, value: Result<T, E>) -> Result<T, Error> {
+pub(super) fn built<T, E: std::fmt::Display>(what: &str, value: Result<T, E>) -> Result<T, Error> {
     value.map_err(|error| Error::new(Kind::Invalid, format!("describe the {what} of the container: {error}")))
 }
 
@@ -305,6 +315,7 @@ mod tests {
             network: NetworkNamespace::At("/store/tmp/1-1/netns".into()),
             isolation: Isolation::Sandbox,
             cgroup: Some("/coracle-run-1-2-x".to_owned()),
+            limits: Limits::default(),
         }
     }
 
@@ -338,5 +349,26 @@ mod tests {
         let shared =
             Container { network: NetworkNamespace::Host, cgroup: None, terminal: true, ..container() };
         check("host-network-single-id.json", &text(&shared, single));
+    }
+
+    #[test]
+    fn limits_stand_where_the_specification_has_them() {
+        let limits = Limits {
+            memory: Some(1 << 20),
+            cpus: Some(1500),
+            processes: vec!["nofile=10:20".parse().unwrap()],
+            shm: Some(4096),
+        };
+        let around = Surroundings { initial: false, many_ids: true, host_network: false };
+        let spec =
+            serde_json::to_value(describe(&Container { limits, ..container() }, around).unwrap()).unwrap();
+        let resources = &spec["linux"]["resources"];
+        assert_eq!(resources["memory"], serde_json::json!({"limit": 1 << 20, "swap": 1 << 20}));
+        assert_eq!(resources["cpu"], serde_json::json!({"quota": 150_000, "period": 100_000}));
+        let rlimits = serde_json::json!([{"type": "RLIMIT_NOFILE", "hard": 20, "soft": 10}]);
+        assert_eq!(spec["process"]["rlimits"], rlimits);
+        let mounts = spec["mounts"].as_array().unwrap();
+        let shm = mounts.iter().find(|mount| mount["destination"] == "/dev/shm").unwrap();
+        assert_eq!(shm["options"][4], "size=4096");
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::bundle::{self, Limits, Ulimit};
 use crate::cli::annotation::{self, Annotation, Target};
 use crate::cli::bases::{self, Pull};
 use crate::cli::cache::{self, CacheTo};
@@ -13,7 +14,7 @@ use crate::cli::deliver::{Built, deliver};
 use crate::cli::outline::{self, Format};
 use crate::cli::output::Output;
 use crate::cli::recipe::{Loaded, Recipe};
-use crate::cli::{Global, check, credential};
+use crate::cli::{Global, check, credential, verify};
 use crate::context::Tree;
 use crate::error::{Error, Kind};
 use crate::graph::Graph;
@@ -70,6 +71,21 @@ pub(crate) struct Args {
     /// Write the results as a cache: type=local,dest=DIRECTORY, type=registry,ref=NAME or type=inline; mode=min|max
     #[arg(long, value_name = "CACHE", value_parser = CacheTo::parse)]
     cache_to: Vec<CacheTo>,
+    /// Build once more without the cache, and fail naming the files that differ
+    #[arg(long)]
+    verify: bool,
+    /// Most memory of a RUN, swap included: 512m, 2g
+    #[arg(short, long, value_name = "SIZE", value_parser = bundle::parse_bytes)]
+    memory: Option<u64>,
+    /// Most processor time of a RUN, in processors
+    #[arg(long, value_name = "NUMBER", value_parser = bundle::parse_cpus)]
+    cpus: Option<u32>,
+    /// Limit of each process of a RUN
+    #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]")]
+    ulimits: Vec<Ulimit>,
+    /// Size of a RUN's /dev/shm
+    #[arg(long, value_name = "SIZE", value_parser = bundle::parse_bytes)]
+    shm_size: Option<u64>,
     /// Provenance to attach: only `false`, since none is made
     #[arg(long, value_name = "false", value_parser = no_attestation)]
     provenance: Option<()>,
@@ -270,6 +286,7 @@ fn solve(
         progress: sender.clone(),
         explain: args.explain,
         compression: args.compression,
+        limits: limits(args),
         caches: cache::open(&args.cache_from, sender),
         export: args
             .cache_to
@@ -290,7 +307,26 @@ fn solve(
             })
             .collect(),
     };
-    graphs.iter().map(|graph| solve::solve(graph, &env)).collect()
+    graphs
+        .iter()
+        .map(|graph| {
+            let solved = solve::solve(graph, &env)?;
+            if args.verify {
+                let again = solve::solve(&verify::renewed(graph), &env)?;
+                verify::compare(&env.store, &solved.image, &again.image)?;
+            }
+            Ok(solved)
+        })
+        .collect()
+}
+
+fn limits(args: &Args) -> Limits {
+    Limits {
+        memory: args.memory.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+        cpus: args.cpus,
+        processes: args.ulimits.clone(),
+        shm: args.shm_size,
+    }
 }
 
 /// Gives the image its names, and writes the files that were asked for.

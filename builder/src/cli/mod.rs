@@ -31,6 +31,7 @@ mod stop;
 mod table;
 mod tag;
 mod unpack;
+mod verify;
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::showing::print;
 use super::{Global, table};
+use crate::bundle::parse_bytes;
 use crate::error::{Error, Kind};
 use crate::store::{Policy, Store};
 use crate::sys::userns::{self, Side};
@@ -18,6 +19,12 @@ pub(crate) struct Args {
     /// Remove build cache that was not used for so long: 90m, 24h, 7d
     #[arg(long, value_name = "TIME", value_parser = duration)]
     unused_for: Option<Duration>,
+    /// Remove the build cache that was used least recently, until its layers are of no more than this size: 500m, 10g
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, conflicts_with_all = ["all", "unused_for"])]
+    keep_storage: Option<u64>,
+    /// Remove the directories of RUN --mount=type=cache too
+    #[arg(long)]
+    caches: bool,
 }
 
 /// Prints what was removed.
@@ -31,11 +38,16 @@ pub(crate) fn prune(args: &Args, global: &Global) -> Result<ExitCode, Error> {
         return Err(Error::new(Kind::System, text).hint("wait until builds and containers have ended"));
     };
     let nameless = store.forget_nameless()?.len();
-    let policy = match (args.all, args.unused_for) {
-        (true, _) => Policy::DropCache,
-        (false, Some(limit)) => Policy::UnusedFor(limit),
-        (false, None) => Policy::KeepCache,
+    let policy = match (args.all, args.unused_for, args.keep_storage) {
+        (true, ..) => Policy::DropCache,
+        (false, Some(limit), _) => Policy::UnusedFor(limit),
+        (false, None, Some(bytes)) => Policy::Within(bytes),
+        (false, None, None) => Policy::KeepCache,
     };
+    if args.caches {
+        let count = store.drop_cache_mounts()?;
+        print(&format!("removed {count} cache mounts"))?;
+    }
     let freed = store.collect(policy)?;
     print(&format!(
         "removed {nameless} nameless images, {} cached steps, {} snapshots, {} blobs of {}",

@@ -106,8 +106,12 @@ impl<R: Read> Archive<R> {
     /// Reads content of the current member.
     pub(crate) fn read_content(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let room = usize::try_from(self.content).unwrap_or(usize::MAX).min(buffer.len());
+        if room == 0 {
+            // A decompressor may take a read of nothing for one that makes no progress.
+            return Ok(0);
+        }
         let count = self.reader.read(buffer.get_mut(..room).unwrap_or_default())?;
-        if count == 0 && room > 0 {
+        if count == 0 {
             return Err(truncated());
         }
         self.content -= count as u64;

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 pub use self::export::{Exported, Extent};
 use self::import::Imports;
-use crate::bundle::Runtime;
+use crate::bundle::{Limits, Runtime};
 use crate::context::Tree;
 use crate::error::Error;
 use crate::graph::Graph;
@@ -41,6 +41,8 @@ pub struct Env {
     pub credentials: Credentials,
     /// The runtime that was asked for, if any.
     pub runtime: Option<PathBuf>,
+    /// What a RUN may use at most.
+    pub limits: Limits,
     /// Where events go.
     pub progress: Sender,
     /// Whether each step says why it is carried out.

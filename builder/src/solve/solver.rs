@@ -247,6 +247,7 @@ impl<'a> Solver<'a> {
             tree: &tree,
             fetch: &|source: &Source| self.fetched.tree(source, self.around()),
             credentials: &self.env.credentials,
+            limits: &self.env.limits,
             interrupt: self.interrupt,
             progress,
         };

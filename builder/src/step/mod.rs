@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use nix::fcntl::OFlag;
 
-use crate::bundle::Runtime;
+use crate::bundle::{Limits, Runtime};
 use crate::context::Tree;
 use crate::error::{Error, Kind};
 use crate::graph::{From, Node, Operation, Source};
@@ -45,6 +45,8 @@ pub struct Hands<'a> {
     pub fetch: &'a (dyn Fn(&Source) -> Result<FoundIn, Error> + Sync),
     /// What the command line entrusts to steps.
     pub credentials: &'a Credentials,
+    /// What a process may use at most.
+    pub limits: &'a Limits,
     /// Ends what runs when the build is given up.
     pub interrupt: &'a Interrupt,
     /// Where output goes.

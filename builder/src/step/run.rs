@@ -48,6 +48,7 @@ pub(super) fn run(run: &Run, draft: &Draft, hands: &Hands<'_>) -> Result<(), Err
             Security::Insecure => Isolation::Insecure,
         },
         cgroup: bundle::cgroup_of(&id),
+        limits: hands.limits.clone(),
     };
     // The environment may have a secret in it, and the runtime's record repeats it.
     let memory = Memory::at(directory.join("bundle"))
@@ -102,7 +103,15 @@ fn judge(run: &Run, exit: &Exit) -> Result<(), Error> {
                 _ => failed,
             })
         }
-        Exit::NotStarted(words) => Err(Error::new(Kind::System, format!("run {command}: {words}"))),
+        Exit::NotStarted(words) => {
+            let failed = Error::new(Kind::System, format!("run {command}: {words}"));
+            Err(match words.to_ascii_lowercase().contains("exec format error") {
+                true => failed.hint(
+                    "it is for another processor: register an emulator with binfmt_misc (Debian: qemu-user-static)",
+                ),
+                false => failed,
+            })
+        }
     }
 }
 

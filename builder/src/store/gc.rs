@@ -18,6 +18,8 @@ pub enum Policy {
     KeepCache,
     /// Records not used for this long.
     UnusedFor(Duration),
+    /// The records used least recently, until the layers of those that stay are of no more than this many bytes.
+    Within(u64),
     /// All of it.
     DropCache,
 }
@@ -65,6 +67,21 @@ struct DiffIds {
 }
 
 impl Store {
+    /// Removes the directories of `RUN --mount=type=cache`; returns how many there were. The caller holds `alone()`.
+    pub fn drop_cache_mounts(&self) -> Result<u64, Error> {
+        let home = self.path("caches");
+        if !home.is_dir() {
+            return Ok(0);
+        }
+        let mut count = 0;
+        for name in names(&home)? {
+            let path = home.join(&name);
+            remove_tree(&path).map_err(|error| Error::system(format!("remove {}", path.display()), error))?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
     /// Removes what neither an image nor the kept part of the cache needs. The caller holds `alone()`.
     pub fn collect(&self, policy: Policy) -> Result<Freed, Error> {
         let mut freed = Freed::default();
@@ -116,10 +133,27 @@ impl Store {
     }
 
     fn collect_records(&self, policy: Policy, live: &mut Live, freed: &mut Freed) -> Result<(), Error> {
-        for name in names(&self.path("keys"))? {
-            let path = self.path("keys").join(&name);
+        let mut paths: Vec<_> =
+            names(&self.path("keys"))?.iter().map(|name| self.path("keys").join(name)).collect();
+        if let Policy::Within(_) = policy {
+            paths.sort_by_key(|path| std::cmp::Reverse(used(path)));
+        }
+        let (mut kept, mut bytes) = (BTreeSet::new(), 0);
+        for path in paths {
             let record = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
-            match record.filter(|_| keeps(policy, &path)) {
+            let mut fits = |record: &Record| {
+                let Policy::Within(most) = policy else { return true };
+                let size = |blob: &&Digest| fs::metadata(self.blob_path(blob)).map_or(0, |found| found.len());
+                let more: u64 =
+                    record.blobs.iter().filter(|blob| !kept.contains(*blob)).map(|b| size(&b)).sum();
+                let fits = bytes + more <= most;
+                if fits {
+                    bytes += more;
+                    kept.extend(record.blobs.iter().cloned());
+                }
+                fits
+            };
+            match record.filter(|record| keeps(policy, &path) && fits(record)) {
                 Some(record) => {
                     live.blobs.extend(record.blobs);
                     live.snapshots.extend(record.snapshots);
@@ -137,15 +171,17 @@ impl Store {
 
 fn keeps(policy: Policy, record: &Path) -> bool {
     match policy {
-        Policy::KeepCache => true,
+        Policy::KeepCache | Policy::Within(_) => true,
         Policy::DropCache => false,
         Policy::UnusedFor(limit) => {
-            let used =
-                fs::metadata(record).and_then(|found| found.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
             // A record from the future (a clock set back) counts as used now.
-            SystemTime::now().duration_since(used).map_or(true, |age| age < limit)
+            SystemTime::now().duration_since(used(record)).map_or(true, |age| age < limit)
         }
     }
+}
+
+fn used(record: &Path) -> SystemTime {
+    fs::metadata(record).and_then(|found| found.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 fn names(directory: &Path) -> Result<Vec<String>, Error> {

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod blocks;
+mod building;
 pub(crate) mod containerd;
 mod cri;
 mod demo;
@@ -30,6 +31,7 @@ pub(crate) const ALL: &[&[Case]] = &[
     demo::CASES,
     flask::CASES,
     bad_input::CASES,
+    building::CASES,
     interrupted::CASES,
     secrets::CASES,
     containerd::CASES,

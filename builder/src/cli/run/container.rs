@@ -9,7 +9,8 @@ use super::record::Claim;
 use super::request::{Request, Streams};
 use super::supervise::{self, Stopping};
 use crate::bundle::{
-    self, Account, Choice, Container, Exit, Extra, Host, Isolation, Network, Runtime, Source, Stdio, StubKind,
+    self, Account, Choice, Container, Exit, Extra, Host, Isolation, Limits, Network, Runtime, Source, Stdio,
+    StubKind,
 };
 use crate::error::{Error, Kind};
 use crate::image::{Execution, Image};
@@ -118,6 +119,7 @@ fn describe(
     // What is made here is the container's own and goes with it: nothing has to be taken away.
     bundle::make_stubs(at, mounts.iter().map(|(mount, kind)| (mount.target(), *kind)))?;
     Ok(Container {
+        limits: Limits::default(),
         args: arguments(request, execution)?,
         env: environment(request, execution, (&account, &hostname)),
         cwd,

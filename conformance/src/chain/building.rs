@@ -1,0 +1,104 @@
+//! What `builder build` does around its RUN steps: comparing two builds, limits, and results that come again.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+
+use super::place::Place;
+use crate::case::{Case, Ctx};
+use crate::needs::Need;
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "chain/build-verify",
+        source: "issue 5: builder build --verify names the files that differ",
+        needs: &[Need::UserNamespaces],
+        run: verify,
+    },
+    Case {
+        name: "chain/build-limits",
+        source: "issue 5: limits of RUN",
+        needs: &[Need::UserNamespaces],
+        run: limits,
+    },
+    Case {
+        name: "chain/build-same-result",
+        source: "issue 5: cache keys by content",
+        needs: &[Need::UserNamespaces],
+        run: same_result,
+    },
+    Case {
+        name: "chain/build-cache-of-elsewhere",
+        source: "issue 5: cache import and export",
+        needs: &[Need::UserNamespaces],
+        run: cache_of_elsewhere,
+    },
+];
+
+const BUILD: [&str; 5] = ["build", "--progress", "plain", "--network", "none"];
+
+fn verify(ctx: &Ctx) -> Result<()> {
+    let place = Place::new(ctx, "home", "http://127.0.0.1:1")?;
+    let same = "FROM scratch\nCOPY probe /probe\nRUN [\"/probe\", \"write\", \"/same\", \"x\"]\n";
+    let context = place.context("context", &[("Dockerfile", same)])?;
+    let words = [&BUILD[..], &["--verify", &context]].concat();
+    place.run(&words)?.success()?;
+    let chance = "RUN [\"/probe\", \"copy\", \"/proc/sys/kernel/random/uuid\", \"/chance\"]\n";
+    place.context("context", &[("Dockerfile", &format!("{same}{chance}"))])?;
+    place.run(&words)?.code(1)?.says("builder: verify: a second build differs in /chance (")?;
+    Ok(())
+}
+
+fn limits(ctx: &Ctx) -> Result<()> {
+    let place = Place::new(ctx, "home", "http://127.0.0.1:1")?;
+    let text = "FROM scratch\nCOPY probe /probe\nRUN [\"/probe\", \"show\"]\n";
+    let context = place.context("context", &[("Dockerfile", text)])?;
+    let words = [&BUILD[..], &["--ulimit", "nofile=64:128", "--shm-size", "1m", &context]].concat();
+    let said = place.run(&words)?.success()?.err;
+    ensure!(said.contains(r#""Max open files":["64","128"]"#), "the limit is not there: {said}");
+    ensure!(said.contains("size=1024k"), "/dev/shm has another size: {said}");
+    Ok(())
+}
+
+/// A stage that runs again and comes to the same file leaves what takes the file as it is.
+fn same_result(ctx: &Ctx) -> Result<()> {
+    let place = Place::new(ctx, "home", "http://127.0.0.1:1")?;
+    let text = |comment: &str| {
+        format!(
+            "FROM scratch AS made\nCOPY probe /probe\nENV COMMENT={comment}\nRUN [\"/probe\", \"write\", \"/out\", \"x\"]\n\
+             FROM scratch\nCOPY probe /probe\nCOPY --from=made /out /out\nRUN [\"/probe\", \"print\", \"after\"]\n"
+        )
+    };
+    let context = place.context("context", &[("Dockerfile", &text("1"))])?;
+    let words = [&BUILD[..], &[&context]].concat();
+    let first = place.run(&words)?.success()?;
+    ensure!(first.err.contains("after"), "the step did not run: {}", first.err);
+    place.context("context", &[("Dockerfile", &text("2"))])?;
+    let second = place.run(&words)?.success()?.out(&first.out)?;
+    ensure!(!second.err.lines().any(|line| line.ends_with(" after")), "the step ran again: {}", second.err);
+    Ok(())
+}
+
+/// A store that has nothing takes every result from a cache, and gives the same image.
+fn cache_of_elsewhere(ctx: &Ctx) -> Result<()> {
+    let registry = super::registry::Registry::start(ctx)?;
+    let place = Place::new(ctx, "home", "http://127.0.0.1:1")?;
+    let text = "FROM scratch\nCOPY probe /probe\nRUN [\"/probe\", \"write\", \"/out\", \"x\"]\nRUN [\"/probe\", \"print\", \"after\"]\n";
+    let context = place.context("context", &[("Dockerfile", text)])?;
+    let reference = format!("{}/cache:1", registry.url().trim_start_matches("http://"));
+    let local = ctx.path("cache").to_string_lossy().into_owned();
+    let image = format!("{}/image:1", registry.url().trim_start_matches("http://"));
+    let to = [format!("type=registry,ref={reference},mode=max"), format!("type=local,dest={local}")];
+    let plain = [&BUILD[..], &["--cache-to", &to[0], "--cache-to", &to[1], &context]].concat();
+    let first = place.run(&plain)?.success()?;
+    let inline = [&BUILD[..], &["--cache-to", "type=inline", "-t", &image, "--push", &context]].concat();
+    place.run(&inline)?.success()?;
+    for from in [format!("type=local,src={local}"), reference, image] {
+        fs::remove_dir_all(&place.store)?;
+        let words = [&BUILD[..], &["--cache-from", &from, &context]].concat();
+        let again = place.run(&words)?.success()?.out(&first.out)?;
+        let ran = again.err.lines().any(|line| line.contains(" DONE "));
+        ensure!(!ran, "a step was carried out with the cache {from}: {}", again.err);
+    }
+    place.verify_blobs()
+}
