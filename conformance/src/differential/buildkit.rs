@@ -32,8 +32,13 @@ impl Buildkit {
         process::run(tar.arg("-C").arg(dir.join("base")).arg("-xf").arg(base), PATIENCE)?.success()?;
         let index = image::json(&dir.join("base/index.json"))?;
         let base = index["manifests"][0]["digest"].as_str().context("find the base's manifest")?.to_owned();
-        let mut command = Command::new(process::find("unshare").context("find unshare (util-linux)")?);
-        command.args(["--mount", "--net", "--"]).arg(daemon).arg("--root").arg(dir.join("data"));
+        let mut command = Command::new(process::find("setpriv").context("find setpriv (util-linux)")?);
+        // However this program ends, the daemon is told to end too.
+        command
+            .args(["--pdeathsig=TERM", "--", "unshare", "--mount", "--net", "--"])
+            .arg(daemon)
+            .arg("--root")
+            .arg(dir.join("data"));
         command
             .arg("--addr")
             .arg(address(dir))

@@ -37,8 +37,9 @@ impl Docker {
         let version = process::run(Command::new(&daemon).arg("--version"), PATIENCE)?.success()?.out;
         let version = version.split([' ', ',']).find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
         let version = version.context("find dockerd's version")?.split(['+', '-']).next().unwrap_or_default();
-        let mut command = Command::new(process::find("unshare").context("find unshare (util-linux)")?);
-        command.args(["--mount", "--net", "--"]).arg(&daemon);
+        let mut command = Command::new(process::find("setpriv").context("find setpriv (util-linux)")?);
+        // However this program ends, the daemon is told to end too.
+        command.args(["--pdeathsig=TERM", "--", "unshare", "--mount", "--net", "--"]).arg(&daemon);
         for (flag, name) in [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")] {
             command.arg(flag).arg(dir.join(name));
         }

@@ -33,6 +33,13 @@ impl Differs {
     }
 }
 
+/// Which recipes were built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Selection {
+    Whole,
+    Part,
+}
+
 /// The list, and which of its rows were needed.
 #[derive(Debug)]
 pub(super) struct Judge<'a> {
@@ -69,12 +76,13 @@ impl Judge<'_> {
         !fitting.is_empty()
     }
 
-    /// The rows about these recipes that explained nothing.
-    pub(super) fn unneeded(&self, recipes: &[&str]) -> Vec<String> {
+    /// The rows about these recipes that explained nothing; a row about many is judged only where all of them were built.
+    pub(super) fn unneeded(&self, recipes: &[&str], selection: Selection) -> Vec<String> {
         let rows = self.known.differs.iter().enumerate();
         let unneeded = rows.filter(|(number, row)| {
             row.is_about(self.reference)
                 && !self.used.contains(number)
+                && (selection == Selection::Whole || !row.recipe.contains('*'))
                 && recipes.iter().any(|recipe| matches(&row.recipe, recipe))
         });
         unneeded
@@ -110,8 +118,11 @@ mod tests {
         let left =
             judge.unexplained("run/x", vec![difference("file etc/x mode"), difference("file etc/x time")]);
         assert_eq!(left, [difference("file etc/x time")]);
-        assert_eq!(judge.unneeded(&["run/x", "a"]), ["a author: equal, where the list says: we differ"]);
-        assert_eq!(judge.unneeded(&["run/x"]), Vec::<String>::new());
+        assert_eq!(
+            judge.unneeded(&["run/x", "a"], Selection::Whole),
+            ["a author: equal, where the list says: we differ"]
+        );
+        assert_eq!(judge.unneeded(&["run/x"], Selection::Whole), Vec::<String>::new());
         let mut other = known.judge("docker 26");
         assert_eq!(other.unexplained("run/x", vec![difference("file etc/x mode")]).len(), 1);
     }

@@ -27,7 +27,7 @@ use anyhow::{Context, Result, bail};
 use self::builder::Builder;
 use self::compare::Difference;
 use self::image::Image;
-use self::known::Known;
+use self::known::{Known, Selection};
 use self::place::Place;
 use self::recipe::{Expected, Frontend, Recipe};
 use crate::build;
@@ -66,6 +66,8 @@ pub(crate) fn differential(args: &Args) -> Result<ExitCode> {
     recipes.retain(|recipe| {
         args.filter.is_empty() || args.filter.iter().any(|f| recipe.name.contains(f.as_str()))
     });
+    let whole = args.filter.is_empty() && args.newer_than.is_none();
+    let selection = if whole { Selection::Whole } else { Selection::Part };
     let mut totals = Totals::default();
     let has = |program: &String| crate::process::find(program).is_some();
     let (chosen, lacking): (Vec<&Recipe>, Vec<&Recipe>) =
@@ -82,7 +84,9 @@ pub(crate) fn differential(args: &Args) -> Result<ExitCode> {
     totals.add(goldens((&place, began), (&chosen, &ours), &mut out)?);
     for name in &args.references {
         match start(name, &place) {
-            Ok(reference) => totals.add(compared(reference, (&place, began), (&chosen, &ours), &mut out)?),
+            Ok(reference) => {
+                totals.add(compared(reference, (&place, began), (&chosen, &ours, selection), &mut out)?)
+            }
             Err(error) if error.is::<NotRun>() => {
                 writeln!(out, "not run: {name}: {error:#}")?;
                 totals.skipped += 1;
@@ -123,8 +127,8 @@ fn goldens(
 
 fn start(name: &str, place: &Place) -> Result<Box<dyn Builder>> {
     let needed: &[&str] = match name {
-        "docker" => &["dockerd", "docker", "unshare"],
-        "buildkit" => &["buildkitd", "buildctl", "runc", "unshare"],
+        "docker" => &["dockerd", "docker", "setpriv", "unshare"],
+        "buildkit" => &["buildkitd", "buildctl", "runc", "setpriv", "unshare"],
         "buildah" => &["buildah"],
         _ => bail!("{name} is no reference: docker, buildkit, buildah"),
     };
@@ -199,7 +203,7 @@ fn build_all(builder: &dyn Builder, place: &Place, recipes: &[&Recipe]) -> Resul
 fn compared(
     reference: Box<dyn Builder>,
     (place, began): (&Place, u64),
-    (recipes, ours): (&[&Recipe], &Built),
+    (recipes, ours, selection): (&[&Recipe], &Built, Selection),
     out: &mut impl Write,
 ) -> Result<Totals> {
     let (name, frontend) = (reference.name().to_owned(), reference.frontend());
@@ -221,7 +225,7 @@ fn compared(
         }
     }
     let names: Vec<&str> = spoken.iter().map(|recipe| recipe.name.as_str()).collect();
-    for line in judge.unneeded(&names) {
+    for line in judge.unneeded(&names, selection) {
         totals.failed += 1;
         writeln!(out, "failed: {line} [{name}]")?;
     }
