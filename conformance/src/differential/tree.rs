@@ -205,6 +205,9 @@ mod tests {
             let mut header = tar::Header::new_gnu();
             header.set_entry_type(*kind);
             header.set_mode(0o644);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_mtime(0);
             if *kind == EntryType::Link {
                 header.set_size(0);
                 builder.append_link(&mut header, path, text).unwrap();
