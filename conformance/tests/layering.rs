@@ -15,7 +15,7 @@ const TABLE: [(&str, &[&str]); 29] = [
     ("image", &["bundle", "process"]),
     ("assets", &["case", "image", "process"]),
     ("build", &[]),
-    ("cases", &["bundle", "case", "image", "needs", "process", "sys", "worker"]),
+    ("cases", &["bundle", "case", "image", "needs", "process", "subject", "sys", "worker"]),
     ("chain", &["assets", "build", "bundle", "case", "image", "needs", "process", "sys", "worker"]),
     ("engines", &["case", "image", "needs", "process", "subject", "worker"]),
     ("worker", &["case", "needs", "process", "subject"]),
