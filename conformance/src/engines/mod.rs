@@ -41,8 +41,6 @@ const TELLING: &[&str] = &[
     "engines/podman-userns-keep-id",
     "engines/podman-userns-auto-map",
     "engines/podman-cgroups-disabled",
-    "engines/podman-network-bridge",
-    "engines/podman-network-pasta",
     "engines/podman-pod",
     "engines/docker-run",
     "engines/docker-exec",
