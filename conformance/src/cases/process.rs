@@ -1,5 +1,7 @@
 //! The container's process: arguments, environment, ids, limits, capabilities, and nothing inherited.
 
+use std::os::unix::fs::MetadataExt;
+
 use anyhow::{Result, ensure};
 use serde_json::json;
 
@@ -30,6 +32,12 @@ pub(crate) const CASES: &[Case] = &[
         source: "facts: supplementary groups never leak in",
         needs: &[Need::Root],
         run: no_caller_groups,
+    },
+    Case {
+        name: "process/null-is-the-containers-own",
+        source: "runc: the host's /dev/null has no name in the container, where CRIU looks for it",
+        needs: &[Need::Root],
+        run: own_null,
     },
     Case {
         name: "process/umask",
@@ -132,6 +140,18 @@ fn no_caller_groups(ctx: &Ctx) -> Result<()> {
     let ended = crate::process::run(&mut command, crate::case::BOUND)?.success()?;
     let seen: serde_json::Value = serde_json::from_str(&ended.out)?;
     ensure!(seen["groups"] == json!([]), "groups: {}", seen["groups"]);
+    Ok(())
+}
+
+fn own_null(ctx: &Ctx) -> Result<()> {
+    let id = ctx.waiting("c")?;
+    let pid = ctx.pid(&id)?;
+    let stream = std::fs::metadata(format!("/proc/{pid}/fd/0"))?;
+    let null = std::fs::metadata(format!("/proc/{pid}/root/dev/null"))?;
+    ensure!(
+        (stream.dev(), stream.ino()) == (null.dev(), null.ino()),
+        "standard input is the host's /dev/null"
+    );
     Ok(())
 }
 

@@ -26,6 +26,7 @@ pub mod sched;
 pub mod seccomp;
 pub mod signals;
 pub mod sources;
+pub mod streams;
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -225,8 +226,10 @@ fn mount_everything(plan: &Plan, kit: &Kit<'_>, mut sources: Sources) -> Result<
     // Nothing has to be put inside any more.
     mounts::change_late(&late)?;
     root::seal(&plan.rootfs, &root)?;
-    if let Some(peer) = peer {
-        console::take(&peer, &plan.process.user)?;
+    // The root is what it will be, and the limits on descriptors are still the runtime's.
+    match peer {
+        Some(peer) => console::take(&peer, &plan.process.user)?,
+        None => streams::replace_null(kit.proc, &root)?,
     }
     Ok(root)
 }
