@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
@@ -135,7 +136,12 @@ fn terminal(ctx: &Ctx) -> Result<()> {
         ensure!(line.trim_end() == "size 40 100: ok", "{line:?}");
         // The client has no controlling terminal, so nobody but us tells it.
         crate::sys::resize(pty.master.as_fd(), &size(41, 101))?;
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(client.id().cast_signed()), Signal::SIGWINCH)?;
+        // ctr begins to listen a moment after it has passed the first size on, and nothing shows when: a signal before is lost.
+        let pid = nix::unistd::Pid::from_raw(client.id().cast_signed());
+        process::until("the second size is answered", PATIENCE, || {
+            nix::sys::signal::kill(pid, Signal::SIGWINCH)?;
+            process::readable(pty.master.as_fd(), Duration::from_millis(200))
+        })?;
         line.clear();
         shown.read_line(&mut line)?;
         ensure!(line.trim_end() == "size 41 101: ok", "{line:?}");
