@@ -24,6 +24,19 @@ pub(super) fn open(path: &Path) -> Result<File, Error> {
     opened.map_err(|source| Error::system(format!("open {}", path.display()), source))
 }
 
+/// The same by the mounts that another process sees: where CRIU mounts something relative to it, the kernel wants a mount of CRIU's
+/// own namespace.
+pub(super) fn open_in_view(pid: i32, path: &Path) -> Result<File, Error> {
+    let whole = std::fs::canonicalize(path)
+        .map_err(|source| Error::system(format!("open {}", path.display()), source))?;
+    open(
+        &Path::new("/proc")
+            .join(pid.to_string())
+            .join("root")
+            .join(whole.strip_prefix("/").unwrap_or(&whole)),
+    )
+}
+
 /// Mounts by where they are, with their names. What an earlier mount or a link of the image leads elsewhere is found there.
 pub(super) fn mounted(root: &File, externals: &[External]) -> Vec<External> {
     let named = |External { destination, .. }: &External| {

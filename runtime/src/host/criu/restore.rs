@@ -56,14 +56,13 @@ pub fn restore(order: &Restore<'_>) -> Result<Restored, Error> {
     version.at_least(LEAST)?;
     (order.debug)(&format!("using criu {}", version.0));
     check_lsm(order.options, version)?;
-    let images = place::open(order.images)?;
-    let work = order.work.map(|work| place::make(work).and_then(|()| place::open(work))).transpose()?;
+    // Before anything is made; CRIU gets its own.
+    place::open(order.images)?;
+    order.work.map(place::make).transpose()?;
     let namespaces = join(order.plan, version)?;
     let root = order.entry.path().join(ROOT);
     place::make(&root)?;
     let handles = Handles {
-        images: images.as_raw_fd(),
-        work: work.as_ref().map(AsRawFd::as_raw_fd),
         log_file: LOG,
         root: root.clone(),
         inherit: inherit(order, &namespaces)?,
@@ -170,14 +169,22 @@ fn with_cgroup(
         Placed::InCgroup | Placed::BesideInit => cgroup.attach(service.child.pid),
         Placed::Nowhere => cgroup.attach_everywhere(service.child.pid),
     };
-    if let Err(error) = attached.and_then(|()| {
+    let seen = attached.and_then(|()| {
         handles.cgroup_roots = cgroup_roots(service.child.pid)?;
-        Ok(())
-    }) {
-        undo::end(&service.child);
-        return Err(error);
+        let images = place::open_in_view(service.child.pid, order.images)?;
+        let work = order.work.map(|work| place::open_in_view(service.child.pid, work)).transpose()?;
+        handles.images = images.as_raw_fd();
+        handles.work = work.as_ref().map(AsRawFd::as_raw_fd);
+        Ok((images, work))
+    });
+    match seen {
+        // The descriptors are open as long as CRIU may come to them.
+        Ok(_seen) => talk(order, service, (cgroup, version), &handles),
+        Err(error) => {
+            undo::end(&service.child);
+            Err(error)
+        }
     }
-    talk(order, service, (cgroup, version), &handles)
 }
 
 /// Where CRIU is, and with it what it restores.
