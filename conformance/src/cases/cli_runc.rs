@@ -25,6 +25,12 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case { name: "cli/spec-gives-a-bundle-that-runs", source: "runc spec", needs: &[], run: spec_runs },
     Case {
+        name: "cli/a-repeated-flag",
+        source: "Go's flag package: the last one counts; podman repeats --leave-running",
+        needs: &[],
+        run: repeated_flag,
+    },
+    Case {
         name: "cli/json-log",
         source: "facts/engines: --log --log-format json",
         needs: &[],
@@ -241,6 +247,15 @@ fn with_descriptors(ctx: &Ctx, count: usize, script: &str) -> Result<Value> {
 
 fn open(seen: &Value) -> Vec<String> {
     seen["descriptors"].as_object().into_iter().flat_map(|d| d.keys().cloned()).collect()
+}
+
+fn repeated_flag(ctx: &Ctx) -> Result<()> {
+    let (bundle, id) = (ctx.bundle(&["print", "inside"])?, ctx.id("c"));
+    let nowhere = ctx.path("nowhere").display().to_string();
+    let switches =
+        ["run", "--no-new-keyring", "--no-new-keyring", "--bundle", &nowhere, "--bundle", bundle.path()?];
+    ctx.rt(&[&switches[..], &[&id]].concat())?.success()?.out("inside\n")?;
+    Ok(())
 }
 
 fn preserve_fds(ctx: &Ctx) -> Result<()> {

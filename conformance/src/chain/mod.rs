@@ -5,6 +5,7 @@
 mod bad_input;
 mod blocks;
 mod building;
+mod checkpointed;
 pub(crate) mod containerd;
 mod cri;
 mod demo;
@@ -40,5 +41,6 @@ pub(crate) const ALL: &[&[Case]] = &[
     limits::CASES,
     streams::CASES,
     sudden::CASES,
+    checkpointed::CASES,
     cri::CASES,
 ];

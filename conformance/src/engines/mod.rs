@@ -32,6 +32,7 @@ const TELLING: &[&str] = &[
     "engines/podman-run-terminal",
     "engines/podman-exec",
     "engines/podman-pause",
+    "engines/podman-checkpoint",
     "engines/podman-stats",
     "engines/podman-update",
     "engines/podman-privileged",

@@ -14,7 +14,7 @@ use crate::state::Root;
 /// Global options, as they are typed.
 #[derive(Parser, Debug)]
 #[command(name = "runtime", about = "Open Container Initiative runtime", disable_version_flag = true)]
-#[command(disable_help_subcommand = true)]
+#[command(disable_help_subcommand = true, args_override_self = true)]
 pub(super) struct Typed {
     /// enable debug logging
     #[arg(long)]

@@ -95,7 +95,8 @@ pub(super) fn verb<A: CommandFactory + FromArgMatches>(asked: &Asked) -> Result<
     let name = asked.words.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
     let full = format!("{} {name}", asked.global.program);
     let mut command = A::command().bin_name(&full).help_template(template(&full));
-    command = command.disable_version_flag(true).max_term_width(1000);
+    // Of a flag that is there twice the last counts, as with Go's parser: podman repeats --leave-running.
+    command = command.disable_version_flag(true).max_term_width(1000).args_override_self(true);
     let rest = asked.words.get(1..).unwrap_or_default();
     let flags = leading_flags(&command, rest);
     let after = rest.get(flags.len()..).unwrap_or_default();

@@ -11,6 +11,7 @@ use crate::process;
 const NEEDS: &[Need] = &[PODMAN, CONMON, Need::UserIds];
 const SCRIPT: &[Need] = &[PODMAN, CONMON, Need::UserIds, Need::Program("script")];
 const FREEZER: &[Need] = &[PODMAN, CONMON, Need::UserIds, Need::Managed("freezer")];
+const CHECKPOINT: &[Need] = &[PODMAN, CONMON, Need::Root, Need::Criu];
 const MEMORY: &[Need] = &[PODMAN, CONMON, Need::UserIds, Need::Managed("memory")];
 
 pub(in crate::engines) const CASES: &[Case] = &[
@@ -53,6 +54,12 @@ pub(in crate::engines) const CASES: &[Case] = &[
     Case { name: "engines/podman-restart", source: "podman-restart(1)", needs: NEEDS, run: restart },
     Case { name: "engines/podman-rm-force", source: "podman-rm(1)", needs: NEEDS, run: rm_force },
     Case { name: "engines/podman-pause", source: "podman-pause(1)", needs: FREEZER, run: pause },
+    Case {
+        name: "engines/podman-checkpoint",
+        source: "podman-container-checkpoint(1), podman-container-restore(1)",
+        needs: CHECKPOINT,
+        run: checkpoint,
+    },
     Case { name: "engines/podman-top", source: "podman-top(1)", needs: NEEDS, run: top },
     Case { name: "engines/podman-stats", source: "podman-stats(1)", needs: MEMORY, run: stats },
     Case { name: "engines/podman-update", source: "podman-update(1)", needs: MEMORY, run: update },
@@ -261,6 +268,23 @@ fn pause(ctx: &Ctx) -> Result<()> {
     podman.call(&["exec", &id, "/probe", "print", "x"])?.failure()?;
     podman.call(&["unpause", &id])?.success()?;
     podman.inside(&id, &["print", "x"])?.success()?.out("x\n")?;
+    podman.call(&["rm", "--force", "--time", "0", &id])?.success()?;
+    Ok(())
+}
+
+fn checkpoint(ctx: &Ctx) -> Result<()> {
+    let (podman, id) = (podman(ctx)?, ctx.id("checkpoint"));
+    podman.waiting(&id, &[])?;
+    podman.call(&["container", "checkpoint", &id])?.success()?;
+    ensure!(podman.text(&["inspect", "--format", "{{.State.Checkpointed}}", &id])? == "true");
+    podman.call(&["container", "restore", &id])?.success()?;
+    podman.inside(&id, &["print", "x"])?.success()?.out("x\n")?;
+    let archive = ctx.path("checkpoint.tar.gz").display().to_string();
+    podman.call(&["container", "checkpoint", "--leave-running", "--export", &archive, &id])?.success()?;
+    podman.inside(&id, &["print", "y"])?.success()?.out("y\n")?;
+    podman.call(&["rm", "--force", "--time", "0", &id])?.success()?;
+    podman.call(&["container", "restore", "--import", &archive])?.success()?;
+    podman.inside(&id, &["print", "z"])?.success()?.out("z\n")?;
     podman.call(&["rm", "--force", "--time", "0", &id])?.success()?;
     Ok(())
 }
