@@ -88,10 +88,10 @@ fn measure(
     workloads: &[Workload],
     (place, rounds): (&Place, u64),
 ) -> Result<Costs> {
-    let mut costs = Costs::new();
+    let (mut costs, mut changes) = (Costs::new(), 0);
     for (number, workload) in workloads.iter().enumerate() {
         let (folder, context) = workload.write(&place.folder(&format!("case-{number}"))?)?;
-        for round in 0..rounds {
+        for _ in 0..rounds {
             for product in [Product::Stored, Product::Gzip, Product::Zstd] {
                 let able: Vec<&Contestant> = contestants.iter().filter(|c| c.offers(product)).collect();
                 if able.len() < 2 && contestants.len() > 1 {
@@ -101,8 +101,12 @@ fn measure(
                 for contestant in able {
                     contestant.forget()?;
                     for (state, _) in STATES.iter().enumerate() {
-                        if state == 2 && !workload.change(&context, round)? {
-                            continue;
+                        if state == 2 {
+                            // Each builder meets a change that none has seen.
+                            changes += 1;
+                            if !workload.change(&context, changes)? {
+                                continue;
+                            }
                         }
                         let cost = contestant.build((&folder, &context), product)?;
                         let key = (workload.name(), product.name(), state, contestant.name());

@@ -90,11 +90,11 @@ impl Workload {
     }
 
     /// Changes one file of the context; false where it has none.
-    pub(super) fn change(self, context: &Path, round: u64) -> Result<bool> {
+    pub(super) fn change(self, context: &Path, number: u64) -> Result<bool> {
         if self != Self::Files {
             return Ok(false);
         }
-        std::fs::write(context.join("d7/f777"), noise(1_000_000 + round, 2048))?;
+        std::fs::write(context.join("d7/f777"), noise(1_000_000 + number, 2048))?;
         Ok(true)
     }
 }
