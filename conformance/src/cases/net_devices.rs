@@ -11,6 +11,7 @@ use crate::needs::Need;
 use crate::process::{self, Ended};
 
 const NEEDS: &[Need] = &[Need::Root, Need::Program("ip"), Need::Program("nsenter")];
+const MAC: &str = "02:00:00:12:34:56";
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -39,8 +40,9 @@ struct Device(String);
 impl Device {
     fn make() -> Result<Self> {
         let name = format!("cd{}", std::process::id());
-        let made =
-            ip(&["link", "add", &name, "mtu", "1357", "type", "veth", "peer", "name", &format!("{name}p")])?;
+        // Made with its address: udev gives another one to a device that has a random one, whenever it comes to it.
+        let how = ["address", MAC, "mtu", "1357", "type", "veth", "peer", "name", &format!("{name}p")];
+        let made = ip(&[&["link", "add", name.as_str()], how.as_slice()].concat())?;
         if made.code != 0 {
             return Err(not_run(format!("no veth device can be made: {}", made.err.trim())));
         }
@@ -48,7 +50,6 @@ impl Device {
         for address in ["198.51.100.7/24", "2001:db8::7/64"] {
             ip(&["address", "add", address, "dev", &device.0])?.success()?;
         }
-        ip(&["link", "set", "dev", &device.0, "address", "02:00:00:12:34:56"])?.success()?;
         Ok(device)
     }
 }
@@ -85,7 +86,7 @@ fn moved(ctx: &Ctx) -> Result<()> {
     let device = Device::make()?;
     let id = start(ctx, &device, json!({}))?;
     let shown = seen(ctx, &id, &device.0)?;
-    ensure!(shown["mtu"] == 1357 && shown["address"] == "02:00:00:12:34:56", "{shown}");
+    ensure!(shown["mtu"] == 1357 && shown["address"] == MAC, "{shown}");
     let up = shown["flags"].as_array().is_some_and(|flags| flags.contains(&json!("UP")));
     ensure!(up, "it is down: {shown}");
     let addresses = shown["addr_info"].as_array().into_iter().flatten();
@@ -101,7 +102,7 @@ fn renamed(ctx: &Ctx) -> Result<()> {
     let device = Device::make()?;
     let id = start(ctx, &device, json!({"name": "inside0"}))?;
     let shown = seen(ctx, &id, "inside0")?;
-    ensure!(shown["address"] == "02:00:00:12:34:56", "{shown}");
+    ensure!(shown["address"] == MAC, "{shown}");
     Ok(())
 }
 
