@@ -274,7 +274,7 @@ fn nothing_is_left(ctx: &Ctx, containerd: &Containerd) -> Result<()> {
 pub(crate) fn stop(ctx: &Ctx, containerd: Containerd) -> Result<()> {
     containerd.running.signal(nix::sys::signal::Signal::SIGTERM)?;
     containerd.running.end(PATIENCE)?;
-    process::until("every shim has ended", Duration::from_secs(10), || {
+    process::until("every shim has ended", PATIENCE, || {
         Ok(!crate::worker::described_descendants().iter().any(|p| p.contains("containerd-shim-coracle")))
     })
     .with_context(|| format!("in {}", ctx.dir.display()))

@@ -1,7 +1,6 @@
 //! What containerd asks of a shim beyond a container's life: the whole task API, many at once, restarts and sudden deaths.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -218,7 +217,7 @@ fn shim_killed(ctx: &Ctx) -> Result<()> {
         engine.run(&["--detach"], &[&engine.id, "/probe", "stop"])?.success()?;
         kill(Pid::from_raw(shim_of(&engine)?.cast_signed()), Signal::SIGKILL)?;
         engine.until("NONE")?;
-        process::until("the container's process has ended", Duration::from_secs(10), || {
+        process::until("the container's process has ended", PATIENCE, || {
             Ok(!crate::worker::described_descendants().iter().any(|line| line.contains("(/probe stop)")))
         })?;
         engine.containerd.ctr(&["container", "delete", &engine.id])?.success()?;

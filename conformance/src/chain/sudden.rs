@@ -57,7 +57,7 @@ fn under_seed(ctx: &Ctx, seed: u64) -> Result<()> {
             engine = one(engine, round, &mut dice).with_context(|| format!("seed {seed}, round {round}"))?;
         }
         // A shim whose containerd died before it knew of it ends by itself, a minute after.
-        process::until("every shim has ended", Duration::from_secs(90), || Ok(shims() == 0))
+        process::until("every shim has ended", Duration::from_secs(180), || Ok(shims() == 0))
             .with_context(|| format!("{:?}", crate::worker::described_descendants()))?;
         nothing_is_left(&engine).with_context(|| format!("seed {seed}"))?;
         Ok(engine.containerd)
