@@ -29,6 +29,8 @@ pub enum Stdio {
         /// Whether standard input is passed on.
         input: bool,
     },
+    /// This terminal, of which the runtime is in the foreground.
+    Terminal(File),
     /// Nothing to read, output to this file.
     Logged(File),
 }
@@ -186,6 +188,10 @@ fn set_streams(command: &mut Command, stdio: Stdio) -> Result<(), Error> {
             command.stdin(ProcessStdio::null());
         }
         Stdio::Inherited { input: true } => {}
+        Stdio::Terminal(terminal) => {
+            let again = || terminal.try_clone().map_err(|error| Error::system("share a terminal", error));
+            command.stdin(again()?).stderr(again()?).stdout(terminal);
+        }
         Stdio::Logged(file) => {
             let errors = file.try_clone().map_err(|error| Error::system("share a log", error))?;
             command.stdin(ProcessStdio::null()).stdout(file).stderr(errors);

@@ -1,6 +1,7 @@
 //! `builder build`: a Dockerfile and a context become an image in the store.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -92,6 +93,9 @@ pub(crate) struct Args {
     /// List of contents to attach: only `false`, since none is made
     #[arg(long, value_name = "false", value_parser = no_attestation)]
     sbom: Option<()>,
+    /// What to do when a RUN fails: end the build, or first open a shell in what it left
+    #[arg(long, value_enum, value_name = "end|shell", default_value = "end", hide_possible_values = true)]
+    on_failure: OnFailure,
     /// Write the image's digest to a file
     #[arg(long, value_name = "FILE")]
     iidfile: Option<PathBuf>,
@@ -112,6 +116,16 @@ pub(crate) struct Args {
     runtime: Option<PathBuf>,
 }
 
+/// What the steps are given besides their graph.
+type Entrusted = (Store, Credentials, Option<File>);
+
+/// What follows the failure of a RUN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum OnFailure {
+    End,
+    Shell,
+}
+
 /// Prints the digest of the image's manifest.
 pub(crate) fn build(args: Args, global: &Global) -> Result<ExitCode, Error> {
     let (call, format) = match args.call.split_once(",format=") {
@@ -128,6 +142,7 @@ pub(crate) fn build(args: Args, global: &Global) -> Result<ExitCode, Error> {
         "targets" => return outline::targets(&args.recipe, format, global),
         _ => return Err(Error::new(Kind::Invalid, format!("call {} is not known", args.call))),
     }
+    let terminal = (args.on_failure == OnFailure::Shell).then(terminal).transpose()?;
     let loaded = args.recipe.load(global)?;
     let credentials = credential::read(&args.secrets, &args.agents)?;
     let store = Store::open(&global.store_root()?)?;
@@ -137,18 +152,28 @@ pub(crate) fn build(args: Args, global: &Global) -> Result<ExitCode, Error> {
     if let Side::Outer(code) = userns::enter()? {
         return Ok(code);
     }
-    shown(&args, |sender| finish(&args, (&loaded, &graphs), (store.clone(), credentials), sender))?;
+    let entrusted = (store.clone(), credentials, terminal);
+    shown(&args, |sender| finish(&args, (&loaded, &graphs), entrusted, sender))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The terminal of this session, whatever the standard streams are.
+fn terminal() -> Result<File, Error> {
+    let opened = File::options().read(true).write(true).open("/dev/tty");
+    opened.map_err(|error| {
+        Error::system("open a terminal for --on-failure shell", error)
+            .hint("build in a terminal, or leave it out")
+    })
 }
 
 /// Builds the images, names them and gives them out.
 fn finish(
     args: &Args,
     (loaded, graphs): (&Loaded, &[Graph]),
-    (store, credentials): (Store, Credentials),
+    (store, credentials, terminal): Entrusted,
     sender: &Sender,
 ) -> Result<(), Error> {
-    let solved = solve(args, (loaded, graphs), (store.clone(), credentials), sender)?;
+    let solved = solve(args, (loaded, graphs), (store.clone(), credentials, terminal), sender)?;
     let (mut images, caches): (Vec<Descriptor>, Vec<_>) =
         solved.into_iter().map(|solved| (solved.image, solved.cache)).unzip();
     for image in &mut images {
@@ -259,7 +284,7 @@ fn plan(args: &Args, loaded: &Loaded, store: &Store, sender: &Sender) -> Result<
 fn solve(
     args: &Args,
     (loaded, graphs): (&Loaded, &[Graph]),
-    (store, credentials): (Store, Credentials),
+    (store, credentials, terminal): Entrusted,
     sender: &Sender,
 ) -> Result<Vec<Solved>, Error> {
     let workspace = store.workspace()?;
@@ -282,6 +307,7 @@ fn solve(
         context: Arc::new(context),
         named,
         credentials,
+        terminal,
         runtime: args.runtime.clone(),
         progress: sender.clone(),
         explain: args.explain,

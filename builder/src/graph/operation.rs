@@ -36,6 +36,8 @@ pub struct Base {
 pub struct Run {
     /// The final argument vector, shell included where the shell form was used.
     pub args: Vec<String>,
+    /// The program that reads commands in this stage: no part of the step's identity.
+    pub shell: String,
     /// The whole environment, `PATH` always included.
     pub env: Vec<(String, String)>,
     /// Proxy settings: given to the process, but no part of the step's identity.

@@ -37,6 +37,7 @@ pub(super) fn lower(
     let others = lowered.iter().filter_map(source_node).collect();
     let operation = Run {
         args,
+        shell: stage.state.shell(),
         env: stage.state.run_env(),
         proxy: args::proxies(stage.walk.inputs),
         user: stage.state.config.config.user.clone(),

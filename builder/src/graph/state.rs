@@ -115,6 +115,12 @@ impl State {
         words.into_iter().chain([line.to_owned()]).collect()
     }
 
+    /// The program of those lines, by itself.
+    pub(super) fn shell(&self) -> String {
+        let [usual, _] = SHELL;
+        self.config.config.shell.first().cloned().unwrap_or_else(|| usual.to_owned())
+    }
+
     /// The working directory, `/` where the image has none.
     pub(super) fn cwd(&self) -> &str {
         match self.config.config.working_dir.as_str() {

@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::event::Timed;
+use super::event::{Message, Timed};
 use super::json::Json;
 use super::plain::Plain;
 use super::sender::Sender;
@@ -40,7 +40,7 @@ pub(super) trait Draw: Send {
         Ok(())
     }
 
-    /// Shows what is left when the work has ended.
+    /// Shows what is left when the work has ended, or before others get the terminal; events may follow.
     fn end(&mut self) -> std::io::Result<()>;
 }
 
@@ -79,10 +79,17 @@ pub fn start(mode: Mode) -> Result<(Sender, Display), Error> {
     Ok((Sender::new(sender), Display { thread }))
 }
 
-fn show(events: &mpsc::Receiver<Timed>, mut draw: Box<dyn Draw>) {
+fn show(events: &mpsc::Receiver<Message>, mut draw: Box<dyn Draw>) {
     loop {
         let shown = match events.recv_timeout(FRAME) {
-            Ok(timed) => draw.event(&timed),
+            Ok(Message::Event(timed)) => draw.event(&timed),
+            Ok(Message::Pause { reached, over }) => {
+                let shown = draw.end();
+                drop(reached);
+                // Nothing is sent: the other side is dropped.
+                let _ = over.recv();
+                shown
+            }
             Err(RecvTimeoutError::Timeout) => Ok(()),
             Err(RecvTimeoutError::Disconnected) => break,
         };

@@ -1,5 +1,6 @@
 //! The events that a display draws.
 
+use std::sync::mpsc;
 use std::time::Instant;
 
 /// Number of a step, in the order of first appearance, from 1.
@@ -13,6 +14,19 @@ pub enum Stream {
     Stdout,
     /// Standard error of a RUN, and what the builder itself says about the step.
     Stderr,
+}
+
+/// What the display is sent.
+pub(super) enum Message {
+    /// To be shown.
+    Event(Timed),
+    /// Others have the terminal until this is over.
+    Pause {
+        /// Dropped when everything before is shown.
+        reached: mpsc::Sender<()>,
+        /// Ends when the display may go on.
+        over: mpsc::Receiver<()>,
+    },
 }
 
 /// Something that happened, with its moment.

@@ -14,4 +14,4 @@ mod tty;
 
 pub use display::{Display, Mode, start};
 pub use event::{Event, StepId, Stream};
-pub use sender::{Sender, Step};
+pub use sender::{Pause, Sender, Step};

@@ -1,16 +1,16 @@
 //! The sending side: cheap to clone, never blocks, outlives its display.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
 
-use super::event::{Event, StepId, Stream, Timed};
+use super::event::{Event, Message, StepId, Stream, Timed};
 
 /// Where events go; clones share the numbering of steps.
 #[derive(Debug, Clone)]
 pub struct Sender {
-    channel: Option<mpsc::Sender<Timed>>,
+    channel: Option<mpsc::Sender<Message>>,
     last: Arc<AtomicU32>,
 }
 
@@ -21,7 +21,7 @@ impl Sender {
         Self { channel: None, last: Arc::default() }
     }
 
-    pub(super) fn new(channel: mpsc::Sender<Timed>) -> Self {
+    pub(super) fn new(channel: mpsc::Sender<Message>) -> Self {
         Self { channel: Some(channel), last: Arc::default() }
     }
 
@@ -29,7 +29,7 @@ impl Sender {
     pub fn step(&self, title: impl Into<String>) -> Step {
         let id = StepId(self.last.fetch_add(1, Ordering::Relaxed) + 1);
         self.send(Event::Started { step: id, title: title.into() });
-        Step { sender: self.clone(), id, open: true }
+        Step { sender: self.clone(), id, open: AtomicBool::new(true) }
     }
 
     /// A warning that belongs to no step.
@@ -41,17 +41,35 @@ impl Sender {
     pub fn send(&self, event: Event) {
         if let Some(channel) = &self.channel {
             // The display may be gone (its terminal closed): the work goes on.
-            drop(channel.send(Timed { at: Instant::now(), event }));
+            drop(channel.send(Message::Event(Timed { at: Instant::now(), event })));
         }
     }
+
+    /// Waits until everything so far is shown; nothing more is until the pause is dropped.
+    #[must_use]
+    pub fn pause(&self) -> Pause {
+        let (reached, shown) = mpsc::channel();
+        let (go_on, over) = mpsc::channel();
+        if let Some(channel) = &self.channel
+            && channel.send(Message::Pause { reached, over }).is_ok()
+        {
+            // Ends without a word: the other side is dropped, by a display that is gone too.
+            let _ = shown.recv();
+        }
+        Pause(go_on)
+    }
 }
+
+/// While it lives the terminal is somebody else's; events wait.
+#[derive(Debug)]
+pub struct Pause(#[expect(dead_code, reason = "held for its Drop")] mpsc::Sender<()>);
 
 /// A step under way; dropped without an end it counts as canceled.
 #[derive(Debug)]
 pub struct Step {
     sender: Sender,
     id: StepId,
-    open: bool,
+    open: AtomicBool,
 }
 
 impl Step {
@@ -72,30 +90,34 @@ impl Step {
     }
 
     /// Ends the step: its result was there already.
-    pub fn cached(mut self) {
+    pub fn cached(self) {
         self.end(Event::Cached { step: self.id });
     }
 
     /// Ends the step well.
-    pub fn finished(mut self) {
+    pub fn finished(self) {
         self.end(Event::Finished { step: self.id });
     }
 
     /// Ends the step with its error's line.
-    pub fn failed(mut self, message: impl Into<String>) {
+    pub fn failed(self, message: impl Into<String>) {
+        self.has_failed(message);
+    }
+
+    /// Ends the step with its error's line while somebody still holds it.
+    pub fn has_failed(&self, message: impl Into<String>) {
         self.end(Event::Failed { step: self.id, message: message.into() });
     }
 
-    fn end(&mut self, event: Event) {
-        self.open = false;
-        self.sender.send(event);
+    fn end(&self, event: Event) {
+        if self.open.swap(false, Ordering::Relaxed) {
+            self.sender.send(event);
+        }
     }
 }
 
 impl Drop for Step {
     fn drop(&mut self) {
-        if self.open {
-            self.end(Event::Canceled { step: self.id });
-        }
+        self.end(Event::Canceled { step: self.id });
     }
 }

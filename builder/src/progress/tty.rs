@@ -191,14 +191,16 @@ impl<W: Write + Send> Draw for Tty<W> {
     fn end(&mut self) -> io::Result<()> {
         if !self.steps.is_empty() {
             self.draw(Instant::now())?;
+            self.drawn = 0; // what is written now stays
         }
         for (id, step) in self.steps.iter_mut().filter(|(_, step)| step.state == State::Failed) {
             if step.spool.is_empty() {
                 continue;
             }
             writeln!(self.out, "------\n > #{} {}:", id.0, step.title)?;
-            step.spool.copy_to(&mut self.out)?;
-            let end = if step.spool.ends_line() { "" } else { "\n" };
+            let mut spool = std::mem::take(&mut step.spool);
+            spool.copy_to(&mut self.out)?;
+            let end = if spool.ends_line() { "" } else { "\n" };
             writeln!(self.out, "{end}------")?;
         }
         self.out.flush()

@@ -14,6 +14,7 @@ mod signals;
 mod solver;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -43,6 +44,8 @@ pub struct Env {
     pub runtime: Option<PathBuf>,
     /// What a RUN may use at most.
     pub limits: Limits,
+    /// The terminal for a shell in the first RUN that fails, if there is to be one.
+    pub terminal: Option<File>,
     /// Where events go.
     pub progress: Sender,
     /// Whether each step says why it is carried out.

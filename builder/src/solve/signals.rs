@@ -37,7 +37,7 @@ fn watch(signals: &Signals, ended: std::io::PipeReader, interrupt: &Interrupt) {
             return;
         }
         if is_ready(0) && signals.next().is_ok() {
-            interrupt.raise();
+            interrupt.stop();
         }
     }
 }

@@ -1,11 +1,13 @@
 //! One node after the other, each from the store or carried out.
 
+mod attend;
 mod kept;
 mod survey;
 mod taken;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 
@@ -25,7 +27,7 @@ use crate::image;
 use crate::layer::Writer;
 use crate::progress::{Step, Stream};
 use crate::snapshot::Draft;
-use crate::step::{self, Hands, Interrupt};
+use crate::step::{self, Hands, Interrupt, OpenShell};
 use crate::store::{Descriptor, Digest, Key, Store, Workspace, media};
 
 /// What a node came to.
@@ -66,6 +68,8 @@ struct Solver<'a> {
     unneeded: BTreeMap<NodeId, Key>,
     /// The first failure of a layer's writing, which happens beside the steps.
     failed: Mutex<Option<Error>>,
+    /// Whether some step had its shell.
+    attended: AtomicBool,
 }
 
 /// What all nodes came to, in their order.
@@ -88,6 +92,7 @@ pub(super) fn run(
         surveyed: Mutex::default(),
         unneeded: BTreeMap::new(),
         failed: Mutex::default(),
+        attended: AtomicBool::new(false),
     };
     solver.unneeded = solver.unneeded()?;
     let solver = solver;
@@ -249,6 +254,7 @@ impl<'a> Solver<'a> {
             credentials: &self.env.credentials,
             limits: &self.env.limits,
             interrupt: self.interrupt,
+            attend: &|error, open: &OpenShell<'_>| self.attend(node, progress, (error, open)),
             progress,
         };
         step::carry_out(node, &draft, &hands)?;

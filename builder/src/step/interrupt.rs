@@ -15,6 +15,14 @@ pub struct Interrupt {
     raised: AtomicBool,
     /// The runtimes that run, by container id.
     running: Mutex<BTreeMap<String, OwnedFd>>,
+    /// The runtime of the shell in a failed step. The failure ends the others, a signal ends it too.
+    attended: Mutex<Attended>,
+}
+
+#[derive(Debug, Default)]
+struct Attended {
+    runtime: Option<OwnedFd>,
+    is_over: bool,
 }
 
 impl Interrupt {
@@ -34,14 +42,41 @@ impl Interrupt {
         }
     }
 
+    /// Somebody wants everything to end, a shell in a failed step included.
+    pub fn stop(&self) {
+        self.raise();
+        let mut attended = self.attended.lock().unwrap_or_else(PoisonError::into_inner);
+        attended.is_over = true;
+        if let Some(runtime) = &attended.runtime {
+            drop(userns::pidfd_send(runtime, libc::SIGKILL));
+        }
+    }
+
+    /// Has the runtime of a shell killed by `stop`; at once if that came before.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn attend(&self, pid: u32) -> Result<(), Error> {
+        let runtime = open(pid)?;
+        let mut attended = self.attended.lock().unwrap_or_else(PoisonError::into_inner);
+        if attended.is_over {
+            drop(userns::pidfd_send(&runtime, libc::SIGKILL));
+        }
+        attended.runtime = Some(runtime);
+        Ok(())
+    }
+
+    /// The shell has ended.
+    pub fn leave(&self) {
+        self.attended.lock().unwrap_or_else(PoisonError::into_inner).runtime = None;
+    }
+
     /// Has the runtime of a container killed when the build is given up; at once if it is already.
     ///
     /// # Errors
     /// The kernel's.
     pub fn watch(&self, id: &str, pid: u32) -> Result<(), Error> {
-        let doing = |error| Error::system("watch the runtime", error);
-        let pid = i32::try_from(pid).map_err(|_| Error::new(Kind::System, "a process id is too large"))?;
-        let runtime = userns::pidfd_open(pid).map_err(doing)?;
+        let runtime = open(pid)?;
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_raised() {
             drop(userns::pidfd_send(&runtime, libc::SIGKILL));
@@ -60,4 +95,9 @@ impl Interrupt {
     pub fn error() -> Error {
         Error::new(Kind::System, "the build was interrupted")
     }
+}
+
+fn open(pid: u32) -> Result<OwnedFd, Error> {
+    let pid = i32::try_from(pid).map_err(|_| Error::new(Kind::System, "a process id is too large"))?;
+    userns::pidfd_open(pid).map_err(|error| Error::system("watch the runtime", error))
 }

@@ -10,9 +10,11 @@ mod mode;
 mod mounts;
 mod place;
 mod run;
+mod shell;
 mod workdir;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,6 +35,12 @@ pub use interrupt::Interrupt;
 /// A tree, and the pattern that finds what is meant in it.
 pub type FoundIn = (Arc<Tree>, String);
 
+/// Told that a process failed, and how to open a shell in what it left; gives what the step ends with.
+pub type Attend<'a> = dyn Fn(Error, &OpenShell<'_>) -> Error + Sync + 'a;
+
+/// Opens a shell on a terminal, and waits for its end.
+pub type OpenShell<'a> = dyn Fn(&File) -> Result<(), Error> + 'a;
+
 /// What a step works with.
 pub struct Hands<'a> {
     /// Where cache directories are.
@@ -49,6 +57,8 @@ pub struct Hands<'a> {
     pub limits: &'a Limits,
     /// Ends what runs when the build is given up.
     pub interrupt: &'a Interrupt,
+    /// Who is told of a process that failed.
+    pub attend: &'a Attend<'a>,
     /// Where output goes.
     pub progress: &'a Step,
 }

@@ -1,13 +1,13 @@
 //! RUN: a process in a container of its own.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::memory::Memory;
 use super::mounts::{self, Mounts};
-use super::{Hands, Interrupt};
+use super::{Hands, Interrupt, shell};
 use crate::bundle::{
     self, Account, Choice, Container, Exit, Extra, Host, Isolation, Network, Stdio, StubKind,
 };
@@ -54,11 +54,15 @@ pub(super) fn run(run: &Run, draft: &Draft, hands: &Hands<'_>) -> Result<(), Err
     let memory = Memory::at(directory.join("bundle"))
         .map_err(|error| Error::system("make a bundle in memory", error))?;
     bundle::write(memory.path(), &container)?;
-    let exit = carry_out(&id, memory.path(), hands);
+    let exit = carry_out(&id, memory.path(), hands).and_then(|exit| judge(run, &exit));
+    let done = exit.map_err(|error| {
+        let open = |terminal: &File| shell::open((&run.shell, &container), directory, terminal, hands);
+        (hands.attend)(error, &open)
+    });
     stubs.remove()?;
     let view: View = view;
     drop((memory, mounts, network, view));
-    judge(run, &exit?)
+    done
 }
 
 /// Runs the bundle to its end, passing its output on.

@@ -10,6 +10,7 @@ pub(crate) mod containerd;
 mod cri;
 mod demo;
 mod engine;
+mod failed;
 mod flask;
 mod handmade;
 mod hello;
@@ -33,6 +34,7 @@ pub(crate) const ALL: &[&[Case]] = &[
     flask::CASES,
     bad_input::CASES,
     building::CASES,
+    failed::CASES,
     interrupted::CASES,
     secrets::CASES,
     containerd::CASES,
