@@ -36,11 +36,12 @@ pub(super) fn block(rules: &Rules<'_>, abis: &[Abi]) -> Result<Vec<Instruction>,
 fn add_ranges(rules: &Rules<'_>, abi: &Abi, ranges: &mut Vec<Range>) -> Result<(), Error> {
     let mut next = abi.bit;
     let mut newest = None;
-    for (number, name) in abi.calls() {
+    for (number, names) in abi.calls() {
         if number > next {
             add_answer(ranges, next, rules.default);
         }
-        let said = rules.of(name);
+        let said =
+            names.split('/').map(|name| rules.of(name)).find(|said| !said.is_empty()).unwrap_or_default();
         match only_answer(rules, said) {
             Some(value) => add_answer(ranges, number, value),
             None => add(ranges, number, code(rules, said, abi)?),

@@ -1,4 +1,4 @@
-//! System calls of 32-bit ARM (linux/unistd.h): number=name, ascending.
+//! System calls of 32-bit ARM, but those of `newer` (linux/unistd.h): number=name, ascending.
 
 /// Parsed on demand: text takes a third of the space of a table.
 pub(in crate::plan::seccomp) const CALLS: &str = "\
@@ -44,23 +44,18 @@ pub(in crate::plan::seccomp) const CALLS: &str = "\
 321=set_mempolicy 322=openat 323=mkdirat 324=mknodat 325=fchownat 326=futimesat 327=fstatat64 \
 328=unlinkat 329=renameat 330=linkat 331=symlinkat 332=readlinkat 333=fchmodat 334=faccessat \
 335=pselect6 336=ppoll 337=unshare 338=set_robust_list 339=get_robust_list 340=splice \
-341=arm_sync_file_range 342=tee 343=vmsplice 344=move_pages 345=getcpu 346=epoll_pwait \
-347=kexec_load 348=utimensat 349=signalfd 350=timerfd_create 351=eventfd 352=fallocate \
-353=timerfd_settime 354=timerfd_gettime 355=signalfd4 356=eventfd2 357=epoll_create1 358=dup3 \
-359=pipe2 360=inotify_init1 361=preadv 362=pwritev 363=rt_tgsigqueueinfo 364=perf_event_open \
-365=recvmmsg 366=accept4 367=fanotify_init 368=fanotify_mark 369=prlimit64 370=name_to_handle_at \
-371=open_by_handle_at 372=clock_adjtime 373=syncfs 374=sendmmsg 375=setns 376=process_vm_readv \
-377=process_vm_writev 378=kcmp 379=finit_module 380=sched_setattr 381=sched_getattr 382=renameat2 \
-383=seccomp 384=getrandom 385=memfd_create 386=bpf 387=execveat 388=userfaultfd 389=membarrier \
-390=mlock2 391=copy_file_range 392=preadv2 393=pwritev2 394=pkey_mprotect 395=pkey_alloc \
-396=pkey_free 397=statx 398=rseq 401=kexec_file_load 424=pidfd_send_signal 425=io_uring_setup \
-426=io_uring_enter 427=io_uring_register 428=open_tree 429=move_mount 430=fsopen 431=fsconfig \
-432=fsmount 433=fspick 434=pidfd_open 435=clone3 436=close_range 437=openat2 438=pidfd_getfd \
-439=faccessat2 440=process_madvise 441=epoll_pwait2 442=mount_setattr 443=quotactl_fd \
-444=landlock_create_ruleset 445=landlock_add_rule 446=landlock_restrict_self 447=memfd_secret \
-448=process_mrelease 449=futex_waitv 450=set_mempolicy_home_node 451=cachestat 452=fchmodat2 \
-453=map_shadow_stack 454=futex_wake 455=futex_wait 456=futex_requeue 457=statmount 458=listmount \
-459=lsm_get_self_attr 460=lsm_set_self_attr 461=lsm_list_modules 462=mseal 463=setxattrat \
-464=getxattrat 465=listxattrat 466=removexattrat 467=open_tree_attr 468=file_getattr \
-469=file_setattr \
+341=sync_file_range2/arm_sync_file_range 342=tee 343=vmsplice 344=move_pages 345=getcpu \
+346=epoll_pwait 347=kexec_load 348=utimensat 349=signalfd 350=timerfd_create 351=eventfd \
+352=fallocate 353=timerfd_settime 354=timerfd_gettime 355=signalfd4 356=eventfd2 357=epoll_create1 \
+358=dup3 359=pipe2 360=inotify_init1 361=preadv 362=pwritev 363=rt_tgsigqueueinfo \
+364=perf_event_open 365=recvmmsg 366=accept4 367=fanotify_init 368=fanotify_mark 369=prlimit64 \
+370=name_to_handle_at 371=open_by_handle_at 372=clock_adjtime 373=syncfs 374=sendmmsg 375=setns \
+376=process_vm_readv 377=process_vm_writev 378=kcmp 379=finit_module 380=sched_setattr \
+381=sched_getattr 382=renameat2 383=seccomp 384=getrandom 385=memfd_create 386=bpf 387=execveat \
+388=userfaultfd 389=membarrier 390=mlock2 391=copy_file_range 392=preadv2 393=pwritev2 \
+394=pkey_mprotect 395=pkey_alloc 396=pkey_free 397=statx 398=rseq 399=io_pgetevents \
+400=migrate_pages 401=kexec_file_load";
+
+/// Far above all others.
+pub(in crate::plan::seccomp) const OWN: &str = "\
 983041=breakpoint 983042=cacheflush 983043=usr26 983044=usr32 983045=set_tls 983046=get_tls";

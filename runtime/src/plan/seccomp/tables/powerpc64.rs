@@ -1,4 +1,4 @@
-//! System calls of 64-bit POWER, both byte orders (linux/unistd.h): number=name, ascending.
+//! System calls of 64-bit POWER, of both byte orders, but those of `newer` (linux/unistd.h): number=name, ascending.
 
 /// Parsed on demand: text takes a third of the space of a table.
 pub(in crate::plan::seccomp) const CALLS: &str = "\
@@ -16,25 +16,26 @@ pub(in crate::plan::seccomp) const CALLS: &str = "\
 102=socketcall 103=syslog 104=setitimer 105=getitimer 106=stat 107=lstat 108=fstat 109=olduname \
 110=iopl 111=vhangup 112=idle 113=vm86 114=wait4 115=swapoff 116=sysinfo 117=ipc 118=fsync \
 119=sigreturn 120=clone 121=setdomainname 122=uname 123=modify_ldt 124=adjtimex 125=mprotect \
-126=sigprocmask 128=init_module 129=delete_module 131=quotactl 132=getpgid 133=fchdir 134=bdflush \
-135=sysfs 136=personality 137=afs_syscall 138=setfsuid 139=setfsgid 140=_llseek 141=getdents \
-142=_newselect 143=flock 144=msync 145=readv 146=writev 147=getsid 148=fdatasync 149=_sysctl \
-150=mlock 151=munlock 152=mlockall 153=munlockall 154=sched_setparam 155=sched_getparam \
-156=sched_setscheduler 157=sched_getscheduler 158=sched_yield 159=sched_get_priority_max \
-160=sched_get_priority_min 161=sched_rr_get_interval 162=nanosleep 163=mremap 164=setresuid \
-165=getresuid 167=poll 168=nfsservctl 169=setresgid 170=getresgid 171=prctl 172=rt_sigreturn \
-173=rt_sigaction 174=rt_sigprocmask 175=rt_sigpending 176=rt_sigtimedwait 177=rt_sigqueueinfo \
-178=rt_sigsuspend 179=pread64 180=pwrite64 181=chown 182=getcwd 183=capget 184=capset \
-185=sigaltstack 186=sendfile 187=getpmsg 188=putpmsg 189=vfork 190=ugetrlimit 191=readahead \
-198=pciconfig_read 199=pciconfig_write 200=pciconfig_iobase 201=multiplexer 202=getdents64 \
-203=pivot_root 205=madvise 206=mincore 207=gettid 208=tkill 209=setxattr 210=lsetxattr 211=fsetxattr \
-212=getxattr 213=lgetxattr 214=fgetxattr 215=listxattr 216=llistxattr 217=flistxattr 218=removexattr \
-219=lremovexattr 220=fremovexattr 221=futex 222=sched_setaffinity 223=sched_getaffinity 225=tuxcall \
-227=io_setup 228=io_destroy 229=io_getevents 230=io_submit 231=io_cancel 232=set_tid_address \
-234=exit_group 235=lookup_dcookie 236=epoll_create 237=epoll_ctl 238=epoll_wait 239=remap_file_pages \
-240=timer_create 241=timer_settime 242=timer_gettime 243=timer_getoverrun 244=timer_delete \
-245=clock_settime 246=clock_gettime 247=clock_getres 248=clock_nanosleep 249=swapcontext 250=tgkill \
-251=utimes 252=statfs64 253=fstatfs64 255=rtas 256=sys_debug_setcontext 258=migrate_pages 259=mbind \
+126=sigprocmask 127=create_module 128=init_module 129=delete_module 130=get_kernel_syms 131=quotactl \
+132=getpgid 133=fchdir 134=bdflush 135=sysfs 136=personality 137=afs_syscall 138=setfsuid \
+139=setfsgid 140=_llseek 141=getdents 142=_newselect 143=flock 144=msync 145=readv 146=writev \
+147=getsid 148=fdatasync 149=_sysctl 150=mlock 151=munlock 152=mlockall 153=munlockall \
+154=sched_setparam 155=sched_getparam 156=sched_setscheduler 157=sched_getscheduler 158=sched_yield \
+159=sched_get_priority_max 160=sched_get_priority_min 161=sched_rr_get_interval 162=nanosleep \
+163=mremap 164=setresuid 165=getresuid 166=query_module 167=poll 168=nfsservctl 169=setresgid \
+170=getresgid 171=prctl 172=rt_sigreturn 173=rt_sigaction 174=rt_sigprocmask 175=rt_sigpending \
+176=rt_sigtimedwait 177=rt_sigqueueinfo 178=rt_sigsuspend 179=pread64 180=pwrite64 181=chown \
+182=getcwd 183=capget 184=capset 185=sigaltstack 186=sendfile 187=getpmsg 188=putpmsg 189=vfork \
+190=ugetrlimit 191=readahead 198=pciconfig_read 199=pciconfig_write 200=pciconfig_iobase \
+201=multiplexer 202=getdents64 203=pivot_root 205=madvise 206=mincore 207=gettid 208=tkill \
+209=setxattr 210=lsetxattr 211=fsetxattr 212=getxattr 213=lgetxattr 214=fgetxattr 215=listxattr \
+216=llistxattr 217=flistxattr 218=removexattr 219=lremovexattr 220=fremovexattr 221=futex \
+222=sched_setaffinity 223=sched_getaffinity 225=tuxcall 227=io_setup 228=io_destroy 229=io_getevents \
+230=io_submit 231=io_cancel 232=set_tid_address 233=fadvise64 234=exit_group 235=lookup_dcookie \
+236=epoll_create 237=epoll_ctl 238=epoll_wait 239=remap_file_pages 240=timer_create \
+241=timer_settime 242=timer_gettime 243=timer_getoverrun 244=timer_delete 245=clock_settime \
+246=clock_gettime 247=clock_getres 248=clock_nanosleep 249=swapcontext 250=tgkill 251=utimes \
+252=statfs64 253=fstatfs64 255=rtas 256=sys_debug_setcontext 258=migrate_pages 259=mbind \
 260=get_mempolicy 261=set_mempolicy 262=mq_open 263=mq_unlink 264=mq_timedsend 265=mq_timedreceive \
 266=mq_notify 267=mq_getsetattr 268=kexec_load 269=add_key 270=request_key 271=keyctl 272=waitid \
 273=ioprio_set 274=ioprio_get 275=inotify_init 276=inotify_add_watch 277=inotify_rm_watch \
@@ -52,13 +53,6 @@ pub(in crate::plan::seccomp) const CALLS: &str = "\
 351=process_vm_readv 352=process_vm_writev 353=finit_module 354=kcmp 355=sched_setattr \
 356=sched_getattr 357=renameat2 358=seccomp 359=getrandom 360=memfd_create 361=bpf 362=execveat \
 363=switch_endian 364=userfaultfd 365=membarrier 378=mlock2 379=copy_file_range 380=preadv2 \
-381=pwritev2 382=kexec_file_load 383=statx 387=rseq 424=pidfd_send_signal 425=io_uring_setup \
-426=io_uring_enter 427=io_uring_register 428=open_tree 429=move_mount 430=fsopen 431=fsconfig \
-432=fsmount 433=fspick 434=pidfd_open 435=clone3 436=close_range 437=openat2 438=pidfd_getfd \
-439=faccessat2 440=process_madvise 441=epoll_pwait2 442=mount_setattr 443=quotactl_fd \
-444=landlock_create_ruleset 445=landlock_add_rule 446=landlock_restrict_self 447=memfd_secret \
-448=process_mrelease 449=futex_waitv 450=set_mempolicy_home_node 451=cachestat 452=fchmodat2 \
-453=map_shadow_stack 454=futex_wake 455=futex_wait 456=futex_requeue 457=statmount 458=listmount \
-459=lsm_get_self_attr 460=lsm_set_self_attr 461=lsm_list_modules 462=mseal 463=setxattrat \
-464=getxattrat 465=listxattrat 466=removexattrat 467=open_tree_attr 468=file_getattr \
-469=file_setattr";
+381=pwritev2 382=kexec_file_load 383=statx 384=pkey_alloc 385=pkey_free 386=pkey_mprotect 387=rseq \
+388=io_pgetevents 392=semtimedop 393=semget 394=semctl 395=shmget 396=shmctl 397=shmat 398=shmdt \
+399=msgget 400=msgsnd 401=msgrcv 402=msgctl";

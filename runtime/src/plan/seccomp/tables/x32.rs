@@ -1,4 +1,4 @@
-//! System calls of x32, without the bit that tells it from x86-64 (linux/unistd.h): number=name, ascending.
+//! System calls of x32, without the bit that tells it from x86-64, but those of `newer` (linux/unistd.h): number=name, ascending.
 
 /// Parsed on demand: text takes a third of the space of a table.
 pub(in crate::plan::seccomp) const CALLS: &str = "\
@@ -42,18 +42,13 @@ pub(in crate::plan::seccomp) const CALLS: &str = "\
 309=getcpu 312=kcmp 313=finit_module 314=sched_setattr 315=sched_getattr 316=renameat2 317=seccomp \
 318=getrandom 319=memfd_create 320=kexec_file_load 321=bpf 323=userfaultfd 324=membarrier 325=mlock2 \
 326=copy_file_range 329=pkey_mprotect 330=pkey_alloc 331=pkey_free 332=statx 333=io_pgetevents \
-334=rseq 424=pidfd_send_signal 425=io_uring_setup 426=io_uring_enter 427=io_uring_register \
-428=open_tree 429=move_mount 430=fsopen 431=fsconfig 432=fsmount 433=fspick 434=pidfd_open \
-435=clone3 436=close_range 437=openat2 438=pidfd_getfd 439=faccessat2 440=process_madvise \
-441=epoll_pwait2 442=mount_setattr 443=quotactl_fd 444=landlock_create_ruleset 445=landlock_add_rule \
-446=landlock_restrict_self 447=memfd_secret 448=process_mrelease 449=futex_waitv \
-450=set_mempolicy_home_node 451=cachestat 452=fchmodat2 453=map_shadow_stack 454=futex_wake \
-455=futex_wait 456=futex_requeue 457=statmount 458=listmount 459=lsm_get_self_attr \
-460=lsm_set_self_attr 461=lsm_list_modules 462=mseal 463=setxattrat 464=getxattrat 465=listxattrat \
-466=removexattrat 467=open_tree_attr 468=file_getattr 469=file_setattr 512=rt_sigaction \
-513=rt_sigreturn 514=ioctl 515=readv 516=writev 517=recvfrom 518=sendmsg 519=recvmsg 520=execve \
-521=ptrace 522=rt_sigpending 523=rt_sigtimedwait 524=rt_sigqueueinfo 525=sigaltstack \
-526=timer_create 527=mq_notify 528=kexec_load 529=waitid 530=set_robust_list 531=get_robust_list \
-532=vmsplice 533=move_pages 534=preadv 535=pwritev 536=rt_tgsigqueueinfo 537=recvmmsg 538=sendmmsg \
-539=process_vm_readv 540=process_vm_writev 541=setsockopt 542=getsockopt 543=io_setup 544=io_submit \
-545=execveat 546=preadv2 547=pwritev2";
+334=rseq";
+
+/// Those whose arguments are laid out in another way than x86-64 does.
+pub(in crate::plan::seccomp) const OWN: &str = "\
+512=rt_sigaction 513=rt_sigreturn 514=ioctl 515=readv 516=writev 517=recvfrom 518=sendmsg \
+519=recvmsg 520=execve 521=ptrace 522=rt_sigpending 523=rt_sigtimedwait 524=rt_sigqueueinfo \
+525=sigaltstack 526=timer_create 527=mq_notify 528=kexec_load 529=waitid 530=set_robust_list \
+531=get_robust_list 532=vmsplice 533=move_pages 534=preadv 535=pwritev 536=rt_tgsigqueueinfo \
+537=recvmmsg 538=sendmmsg 539=process_vm_readv 540=process_vm_writev 541=setsockopt 542=getsockopt \
+543=io_setup 544=io_submit 545=execveat 546=preadv2 547=pwritev2";
