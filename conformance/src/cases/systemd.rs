@@ -166,9 +166,11 @@ fn quota(ctx: &Ctx) -> Result<()> {
 
 fn check_before_update(ctx: &Ctx) -> Result<()> {
     let (id, _) = started(ctx, |_| {})?;
-    let json = r#"{"memory": {"limit": 1024, "checkBeforeUpdate": true}}"#;
-    let ended = process::run_with_input(ctx.runtime().args(["update", "-r", "-", &id]), json, BOUND)?;
-    ended.code(1)?.says("rejecting memory limit 1024 because current usage is")?;
+    for (swap, refused) in [("", "memory limit 1024"), (r#""swap": 2048,"#, "memory+swap limit 2048")] {
+        let json = format!(r#"{{"memory": {{"limit": 1024, {swap} "checkBeforeUpdate": true}}}}"#);
+        let ended = process::run_with_input(ctx.runtime().args(["update", "-r", "-", &id]), &json, BOUND)?;
+        ended.code(1)?.says(&format!("rejecting {refused} because current usage is"))?;
+    }
     ensure!(ctx.state(&id)?["status"] == "running", "the container is {}", ctx.state(&id)?["status"]);
     Ok(())
 }

@@ -103,8 +103,10 @@ pub(super) fn update(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     let places: Vec<Place> = record.cgroup.dirs.iter().map(place).collect();
     if by_systemd {
         systemd::fit(&mut resources);
-        // The check comes before systemd writes a limit that kills.
-        cgroup::refuse_in_use(&settings(&resources, &places)?, &record.cgroup)?;
+    }
+    // Before anything is written, by systemd too: of a refused update nothing stays.
+    cgroup::refuse_in_use(&settings(&resources, &places)?, &record.cgroup)?;
+    if by_systemd {
         cgroup::tell(&record.cgroup, &systemd::limits(&resources)?)?;
     }
     cgroup::limit(&settings(&resources, &places)?, &record.cgroup)?;

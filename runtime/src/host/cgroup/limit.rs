@@ -27,8 +27,10 @@ pub fn limit(settings: &[Setting], record: &state::Cgroup) -> Result<(), Error> 
 
 /// The refusals of `limit` alone, with nothing written.
 pub fn refuse_in_use(settings: &[Setting], record: &state::Cgroup) -> Result<(), Error> {
-    for setting in settings.iter().filter(|setting| setting.how == How::UnlessInUse) {
-        check_use(setting, directory(setting, record)?)?;
+    for setting in settings {
+        if let How::UnlessInUse { with_swap } = setting.how {
+            check_use((setting, with_swap), directory(setting, record)?)?;
+        }
     }
     Ok(())
 }
@@ -58,8 +60,8 @@ fn one(setting: &Setting, dir: &Path) -> Result<(), Error> {
             Err(error) if error.errno() == Some(libc::ENOENT) => plain(setting, dir, other_name, other_value),
             other => other,
         },
-        How::UnlessInUse => {
-            check_use(setting, dir)?;
+        How::UnlessInUse { with_swap } => {
+            check_use((setting, *with_swap), dir)?;
             plain(setting, dir, name, value)
         }
         How::WithSwap { swap_file, swap } => with_swap(setting, dir, (swap_file, swap)),
@@ -90,16 +92,17 @@ fn plain(setting: &Setting, dir: &Path, name: &str, value: &str) -> Result<(), E
     })
 }
 
-fn check_use(setting: &Setting, dir: &Path) -> Result<(), Error> {
+fn check_use((setting, with_swap): (&Setting, Option<u64>), dir: &Path) -> Result<(), Error> {
     let used = file::number(dir, "memory.current").or_else(|| file::number(dir, "memory.usage_in_bytes"));
-    let wanted: u64 = setting.value.parse().unwrap_or(u64::MAX);
-    match used {
-        Some(used) if used > wanted => {
-            let text = format!("rejecting memory limit {wanted} because current usage is {used}");
-            Err(Error::new(Kind::Invalid, text))
+    let Some(used) = used else { return Ok(()) };
+    // The sum first, as runc has it.
+    for (what, wanted) in [("memory+swap", with_swap), ("memory", setting.value.parse().ok())] {
+        if let Some(wanted) = wanted.filter(|wanted| *wanted <= used) {
+            let text = format!("rejecting {what} limit {wanted} because current usage is {used}");
+            return Err(Error::new(Kind::Invalid, text));
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 /// The kernel refuses a sum below the memory's own limit at every moment: what grows goes first.

@@ -18,8 +18,11 @@ pub enum How {
     IfThere,
     /// This file where the first is absent, with this value (bfq's weight and the generic one).
     Or(String, String),
-    /// Refused when more than that is in use already (`checkBeforeUpdate`): the kernel would kill.
-    UnlessInUse,
+    /// Refused when that much, or that much of memory and swap together, is in use already (`checkBeforeUpdate`): the kernel
+    /// would kill.
+    UnlessInUse {
+        with_swap: Option<u64>,
+    },
     /// v1: memory and memory+swap; which goes first depends on what is set now.
     WithSwap {
         swap_file: String,

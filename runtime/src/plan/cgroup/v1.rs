@@ -72,7 +72,7 @@ fn add_memory(memory: &LinuxMemory, all: &mut Vec<Setting>) -> Result<(), Error>
             all.push(match (swap, limit) {
                 // Without a word about swap no limit on memory means none on both, if swap is accounted at all.
                 (0, -1) => setting.how(How::WithSwap { swap_file, swap: String::new() }),
-                (0, _) if unless_in_use => setting.how(How::UnlessInUse),
+                (0, _) if unless_in_use => setting.how(How::UnlessInUse { with_swap: None }),
                 (0, _) => setting,
                 (swap, _) => setting.how(How::WithSwap { swap_file, swap: swap.to_string() }),
             });

@@ -61,7 +61,8 @@ fn add_memory(memory: &LinuxMemory, all: &mut Vec<Setting>) -> Result<(), Error>
     }
     if limit != 0 {
         let setting = Setting::new("memory", "memory.max", max(limit));
-        all.push(if check { setting.how(How::UnlessInUse) } else { setting });
+        let with_swap = u64::try_from(asked).ok().filter(|swap| *swap > 0);
+        all.push(if check { setting.how(How::UnlessInUse { with_swap }) } else { setting });
     }
     if let Some(low) = memory.reservation().filter(|low| *low != 0) {
         all.push(Setting::new("memory", "memory.low", max(low)));
