@@ -79,6 +79,10 @@ pub fn plan(
     let mut nodes: Vec<Node> = DEFAULT.iter().map(|known| default_node(*known)).collect();
     for (at, device) in linux.devices().iter().flatten().enumerate() {
         let node = node(device, &format!("linux.devices[{at}]"))?;
+        if node.path == Path::new("/dev/ptmx") {
+            // It is the link to the container's own terminals, whatever else was meant.
+            continue;
+        }
         nodes.retain(|earlier| earlier.path != node.path);
         nodes.push(node);
     }
