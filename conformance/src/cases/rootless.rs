@@ -1,11 +1,15 @@
 //! What an ordinary user has: one id or a range, no cgroup, no privilege.
 
-use anyhow::{Result, ensure};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use crate::bundle::put;
-use crate::case::{Case, Ctx};
+use crate::bundle::{self, Bundle, put};
+use crate::case::{BOUND, Case, Ctx};
 use crate::needs::Need;
+use crate::process;
 
 const USER: &[Need] = &[Need::OrdinaryUser, Need::UserNamespaces];
 const RANGE: &[Need] = &[Need::OrdinaryUser, Need::UserNamespaces, Need::SubordinateIds];
@@ -47,6 +51,12 @@ pub(crate) const CASES: &[Case] = &[
         needs: USER,
         run: out_of_reach,
     },
+    Case {
+        name: "rootless/delegated-v1-directories-are-enough",
+        source: "runc tests/rootless.sh: a user with v1's directories, and nothing in the v2 tree of a hybrid host",
+        needs: &[Need::V1("pids"), Need::Program("setpriv")],
+        run: delegated,
+    },
 ];
 
 fn single(ctx: &Ctx) -> Result<()> {
@@ -69,7 +79,7 @@ fn first(file: &str) -> Result<u32> {
     Ok(row.and_then(|row| row.get(1).copied()).unwrap_or_default().parse()?)
 }
 
-fn ranged(ctx: &Ctx, words: &[&str]) -> Result<crate::bundle::Bundle> {
+fn ranged(ctx: &Ctx, words: &[&str]) -> Result<Bundle> {
     let bundle = ctx.bundle(words)?;
     let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     let (uids, gids) = (first("/etc/subuid")?, first("/etc/subgid")?);
@@ -126,5 +136,74 @@ fn out_of_reach(ctx: &Ctx) -> Result<()> {
     bundle.set("/process/capabilities", json!({"bounding": ["CAP_SETUID", "CAP_MKNOD", "CAP_DAC_OVERRIDE"], "effective": ["CAP_SETUID", "CAP_MKNOD", "CAP_DAC_OVERRIDE"], "permitted": ["CAP_SETUID", "CAP_MKNOD", "CAP_DAC_OVERRIDE"]}))?;
     let seen = ctx.output(&bundle)?;
     ensure!(seen == "setuid 1: EINVAL\nmknod /tmp/n c 1 3: EPERM\nread /etc/shadow: EACCES\n", "{seen}");
+    Ok(())
+}
+
+/// Nobody in particular.
+const SOMEBODY: u32 = 54_321;
+
+/// What root gives to a user: a directory in each hierarchy of v1.
+#[derive(Debug, Default)]
+struct Delegation(Vec<PathBuf>);
+
+impl Delegation {
+    fn make(name: &str) -> Result<Self> {
+        let mut made = Self::default();
+        for hierarchy in std::fs::read_dir("/sys/fs/cgroup")? {
+            let dir = hierarchy?.path().join(name);
+            let is_v1 = |dir: &PathBuf| dir.with_file_name("tasks").exists();
+            if !is_v1(&dir) || dir.parent().is_some_and(std::path::Path::is_symlink) {
+                continue;
+            }
+            std::fs::create_dir(&dir).with_context(|| format!("make {}", dir.display()))?;
+            made.0.push(dir.clone());
+            for file in
+                ["cpuset.cpus", "cpuset.mems"].map(|file| dir.join(file)).iter().filter(|f| f.exists())
+            {
+                let above = dir.with_file_name(file.file_name().unwrap_or_default());
+                std::fs::write(file, std::fs::read(above)?)?;
+            }
+            for own in [dir.clone(), dir.join("cgroup.procs"), dir.join("tasks")] {
+                chown(own, Some(SOMEBODY), Some(SOMEBODY))?;
+            }
+        }
+        Ok(made)
+    }
+}
+
+impl Drop for Delegation {
+    fn drop(&mut self) {
+        for dir in &self.0 {
+            // Empty but where the case has failed already.
+            let _removed = std::fs::remove_dir(dir);
+        }
+    }
+}
+
+fn delegated(ctx: &Ctx) -> Result<()> {
+    let (name, id) = (ctx.id("delegated"), ctx.id("c"));
+    let _delegation = Delegation::make(&name)?;
+    // The case's own directory is root's.
+    let place = tempfile::Builder::new().prefix("conformance.").tempdir_in(crate::work_root())?;
+    let bundle = Bundle::make(place.path().join("bundle"), &ctx.binaries.join("probe"))?;
+    let mut config = bundle::config(&["cat", "/proc/self/cgroup"], false);
+    for key in ["/linux/uidMappings/0/hostID", "/linux/gidMappings/0/hostID"] {
+        put(&mut config, key, json!(SOMEBODY));
+    }
+    put(&mut config, "/linux/cgroupsPath", json!(format!("/{name}/{id}")));
+    put(&mut config, "/linux/resources", json!({"pids": {"limit": 20}}));
+    bundle.write(&config)?;
+    let state = place.path().join("state");
+    std::fs::create_dir(&state)?;
+    for own in [place.path(), &state, &bundle.root()] {
+        std::fs::set_permissions(own, std::fs::Permissions::from_mode(0o755))?;
+        chown(own, Some(SOMEBODY), Some(SOMEBODY))?;
+    }
+    let subject = ctx.subject.command();
+    let mut command = std::process::Command::new("setpriv");
+    command.args(["--reuid", &SOMEBODY.to_string(), "--regid", &SOMEBODY.to_string(), "--clear-groups"]);
+    command.arg(subject.get_program()).args(subject.get_args()).arg("--root").arg(&state);
+    let seen = process::run(command.args(["run", "--bundle", bundle.path()?, &id]), BOUND)?.success()?.out;
+    ensure!(seen.contains(&format!(":pids:/{name}/{id}\n")), "{seen}");
     Ok(())
 }

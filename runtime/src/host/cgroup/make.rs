@@ -74,7 +74,7 @@ fn fill(plan: &Cgroup, made: &mut Made) -> Result<(), Error> {
     for place in &plan.places {
         match directory(place, &mut made.created) {
             Ok(()) => {}
-            Err(error) if plan.need == Need::BestEffort && is_refusal(&error) => continue,
+            Err(error) if need(plan, place) == Need::BestEffort && is_refusal(&error) => continue,
             Err(error) => return Err(error),
         }
         if place.version == Version::V2 {
@@ -94,6 +94,13 @@ fn fill(plan: &Cgroup, made: &mut Made) -> Result<(), Error> {
     };
     device_filter::apply(&plan.devices, &made.record, directory)?;
     delegate::give(plan, &made.record)
+}
+
+fn need(plan: &Cgroup, place: &Place) -> Need {
+    match (plan.need, place.version) {
+        (Need::Required, Version::V2) => plan.unified,
+        (need, _) => need,
+    }
 }
 
 /// Not ours to make: a caller without delegation, or a tree that is mounted read-only.

@@ -46,6 +46,8 @@ pub struct Cgroup {
     pub owner: Option<u32>,
     /// `BestEffort`: a caller who may not make cgroups and asked for no limit goes without.
     pub need: Need,
+    /// The v2 directory of a hybrid host, where nothing is limited: a caller who got only v1's directories goes without.
+    pub unified: Need,
 }
 
 /// For a new container.
@@ -90,7 +92,9 @@ pub fn plan(
     let devices = devices::plan(resources.devices().as_deref().unwrap_or_default(), enforce)?;
     // Only root gives away, and an ordinary user's container is that user's already.
     let owner = if privileged { owner::owner(spec) } else { None };
-    Ok(Cgroup { manager: options.cgroups, scope, places, settings, devices, owner, need })
+    let has_v1 = places.iter().any(|place| place.version == Version::V1);
+    let unified = if has_v1 && !privileged { Need::BestEffort } else { Need::Required };
+    Ok(Cgroup { manager: options.cgroups, scope, places, settings, devices, owner, need, unified })
 }
 
 /// Every value for these directories; `update` uses it alone.
