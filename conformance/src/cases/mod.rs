@@ -14,6 +14,7 @@ mod escapes;
 mod exec;
 mod faults;
 mod hooks;
+mod host_mounts;
 mod lifecycle;
 mod live_mounts;
 mod mounts;
@@ -33,6 +34,7 @@ pub(crate) const ALL: &[&[Case]] = &[
     process::CASES,
     caps::CASES,
     namespaces::CASES,
+    host_mounts::CASES,
     mounts::CASES,
     binds::CASES,
     cgroups::CASES,

@@ -119,7 +119,7 @@ fn others(ctx: &Ctx) -> Result<()> {
     Ok(())
 }
 
-fn without(config: &mut Value, kind: &str) {
+pub(super) fn without(config: &mut Value, kind: &str) {
     if let Some(list) = config.pointer_mut("/linux/namespaces").and_then(Value::as_array_mut) {
         list.retain(|ns| ns["type"] != kind);
     }

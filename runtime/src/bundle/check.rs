@@ -1,14 +1,14 @@
 //! One function per rule of the specification that types cannot express; all violations are reported at once.
 
-use oci_spec::runtime::{LinuxNamespaceType as Type, Spec};
+use oci_spec::runtime::{Linux, LinuxNamespaceType as Type, Spec};
 
 use crate::error::{Error, Kind};
 
 /// What is wrong, and where (JSON pointer).
 type Violations = Vec<(String, String)>;
 
-const RULES: [fn(&Spec, &mut Violations); 7] =
-    [version, root, process, hostname, rlimits, annotations, page_sizes];
+const RULES: [fn(&Spec, &mut Violations); 8] =
+    [version, root, process, hostname, mounts, rlimits, annotations, page_sizes];
 
 /// Every rule, in order.
 pub fn check(spec: &Spec) -> Result<(), Error> {
@@ -73,10 +73,12 @@ fn process(spec: &Spec, found: &mut Violations) {
     }
 }
 
+fn lists(linux: &Linux, kind: Type) -> bool {
+    linux.namespaces().iter().flatten().any(|namespace| namespace.typ() == kind)
+}
+
 fn hostname(spec: &Spec, found: &mut Violations) {
-    let has_uts = spec.linux().as_ref().is_some_and(|linux| {
-        linux.namespaces().iter().flatten().any(|namespace| namespace.typ() == Type::Uts)
-    });
+    let has_uts = spec.linux().as_ref().is_some_and(|linux| lists(linux, Type::Uts));
     for (name, place) in [(spec.hostname(), "/hostname"), (spec.domainname(), "/domainname")] {
         let Some(name) = name.as_ref().filter(|name| !name.is_empty()) else { continue };
         if !has_uts {
@@ -85,6 +87,21 @@ fn hostname(spec: &Spec, found: &mut Violations) {
         if name.len() > 64 || name.contains('\0') {
             add(found, place, "must be at most 64 bytes, without NUL");
         }
+    }
+}
+
+/// Without a mount namespace the caller's mounts are at stake.
+fn mounts(spec: &Spec, found: &mut Violations) {
+    let Some(linux) = spec.linux().as_ref().filter(|linux| !lists(linux, Type::Mount)) else { return };
+    let is_empty = |paths: &Option<Vec<String>>| paths.iter().flatten().next().is_none();
+    if !is_empty(linux.masked_paths()) || !is_empty(linux.readonly_paths()) {
+        add(found, "/linux", "unable to restrict sys entries without a private MNT namespace");
+    }
+    if linux.rootfs_propagation().iter().any(|word| !word.is_empty()) {
+        add(found, "/linux/rootfsPropagation", "needs a mount namespace, the host's mounts are not changed");
+    }
+    if lists(linux, Type::User) {
+        add(found, "/linux/namespaces", "a user namespace has no right to mount without a mount namespace");
     }
 }
 

@@ -7,7 +7,7 @@ use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
 
 use super::spawn::{Birth, Placed, Spawned, spawn};
-use super::{cgroup, console, ids, net_devices, proc, seccomp_agent, sources, undo};
+use super::{cgroup, console, ids, in_place, net_devices, proc, seccomp_agent, sources, undo};
 use crate::error::{Error, Kind};
 use crate::init::hooks::{self, Moment, State};
 use crate::init::{self, Host, Kit};
@@ -77,6 +77,7 @@ fn with_cgroup(order: &Order<'_>, cgroup: &cgroup::Made) -> Result<Parts, Error>
         ignored_signals: order.ignored_signals,
         state: order.state.clone(),
     };
+    let below = in_place::look(&plan.rootfs);
     let before = joins(&plan.namespaces.join_before)?;
     let birth = Birth { flags: plan.namespaces.clone, cgroup: cgroup.clone_into(), beside: None, before };
     // The parent's copy of what the closure owns, init's end of the wire above all, is closed with it.
@@ -90,6 +91,7 @@ fn with_cgroup(order: &Order<'_>, cgroup: &cgroup::Made) -> Result<Parts, Error>
         Ok(terminal) => Ok((init, host_end, terminal)),
         Err(error) => {
             undo::end(&init);
+            in_place::undo(&plan.rootfs, below.as_deref());
             Err(error)
         }
     }

@@ -3,13 +3,16 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+
 use super::cgroup::Beside;
 use super::spawn::{Birth, Placed, Spawned, spawn};
 use super::{cgroup, console, hooks, proc, seccomp_agent, undo};
 use crate::error::{Error, Kind};
 use crate::init::join::{self, Kit};
 use crate::init::{Host, procfs, sched};
-use crate::plan::join::Joining;
+use crate::plan::join::{Joining, Root};
 use crate::plan::{Keyring, Side};
 use crate::state::{self, Record};
 use crate::sys::{ns, pidfd, process};
@@ -75,6 +78,7 @@ pub fn start(order: &Order<'_>) -> Result<(Spawned, Option<OwnedFd>), Error> {
         wire: init_end,
         proc: &proc,
         target,
+        root: root(order)?,
         host,
         ignored_signals: order.ignored_signals,
         keyring: order.keyring.clone(),
@@ -112,6 +116,19 @@ pub(super) fn target(record: &Record) -> Result<OwnedFd, Error> {
 
 fn not_in(error: &Error) -> Error {
     Error::new(error.kind(), format!("exec: error adding pid of a new process to cgroups: {error}"))
+}
+
+/// Where no mount namespace leads there: what lies over the directory.
+fn root(order: &Order<'_>) -> Result<Option<OwnedFd>, Error> {
+    if order.plan.root == Root::OfNamespace {
+        return Ok(None);
+    }
+    let path = &order.record.rootfs;
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let opened = open(path, flags, Mode::empty());
+    opened
+        .map(Some)
+        .map_err(|errno| Error::system(format!("open the container's root {}", path.display()), errno))
 }
 
 fn duplicate(fd: &OwnedFd) -> Result<OwnedFd, Error> {

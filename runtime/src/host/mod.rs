@@ -13,6 +13,7 @@ pub mod facts;
 pub mod foreground;
 pub mod hooks;
 pub mod ids;
+pub mod in_place;
 pub mod live_mounts;
 pub mod net_devices;
 pub mod proc;

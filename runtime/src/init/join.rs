@@ -7,7 +7,7 @@ use nix::sys::stat::Mode;
 
 use super::{
     Around, Dumpable, Host, Prepared, console, fds, give_up_rights, keyring, leave, namespaces, own_session,
-    pass_on, program, sched, signals,
+    pass_on, program, root, sched, signals,
 };
 use crate::error::Error;
 use crate::plan::Keyring;
@@ -23,6 +23,8 @@ pub struct Kit<'a> {
     pub proc: &'a OwnedFd,
     /// The container's init.
     pub target: OwnedFd,
+    /// The container's root where no mount namespace leads there.
+    pub root: Option<OwnedFd>,
     pub host: Host,
     pub ignored_signals: u64,
     pub keyring: Keyring,
@@ -44,7 +46,8 @@ pub fn run(planned: &Joining, kit: Kit<'_>) -> ! {
 
 fn prepare(planned: &Joining, kit: &Kit<'_>) -> Result<Prepared, Error> {
     let process = &planned.process;
-    let mut keep = [kit.wire.as_fd().as_raw_fd(), kit.proc.as_raw_fd(), kit.target.as_raw_fd()];
+    let mut keep = vec![kit.wire.as_fd().as_raw_fd(), kit.proc.as_raw_fd(), kit.target.as_raw_fd()];
+    keep.extend(kit.root.iter().map(AsRawFd::as_raw_fd));
     // First of all, as for init: here hostile processes are in the same pid namespace already.
     fds::close_foreign(process.preserve_fds, &mut keep)?;
     own_session()?;
@@ -61,6 +64,9 @@ fn prepare(planned: &Joining, kit: &Kit<'_>) -> Result<Prepared, Error> {
         namespaces::become_root()?;
     }
     keyring::join(&kit.keyring)?;
+    if let Some(root) = &kit.root {
+        root::change_root(root).map_err(|source| Error::system("enter the container's root", source))?;
+    }
     // The mount namespace was entered, and with it its root.
     let root = open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .map_err(|errno| Error::system("open the container's root", errno))?;

@@ -4,18 +4,23 @@
 //! `/` still lead into the host's tree, since a walk begins below what covers its first step.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat};
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::plan::mount_options::Tree;
 use crate::plan::rootfs::{Access, Pivot, Propagation, Rootfs};
 use crate::sys;
 
 /// Cuts or keeps the ties between the host's mounts and this namespace's copies.
 pub fn set_propagation(rootfs: &Rootfs) -> Result<(), Error> {
+    if rootfs.pivot == Pivot::InPlace {
+        // Those are the host's mounts themselves.
+        return Ok(());
+    }
     change_propagation("/", rootfs.propagation)
         .map_err(|source| Error::system("set the propagation of the host's mounts", source))
 }
@@ -26,8 +31,11 @@ fn change_propagation(path: &str, propagation: Propagation) -> std::io::Result<(
     Ok(mount(None::<&str>, path, None::<&str>, flags, None::<&str>)?)
 }
 
-/// Puts the detached tree over `/`.
+/// Puts the detached tree over `/`, or over the directory that it is a copy of.
 pub fn attach(rootfs: &Rootfs, tree: &OwnedFd) -> Result<(), Error> {
+    if rootfs.pivot == Pivot::InPlace {
+        return attach_in_place(&rootfs.path, tree);
+    }
     let wrong = |source: std::io::Error| {
         Error::system(format!("attach the root file system {}", rootfs.path.display()), source)
     };
@@ -45,11 +53,37 @@ pub fn attach(rootfs: &Rootfs, tree: &OwnedFd) -> Result<(), Error> {
     sys::mount::attach(tree, &top).map_err(wrong)
 }
 
+/// Nothing of the host's mounts is changed, and nothing that is mounted in the copy spreads to others.
+fn attach_in_place(path: &Path, tree: &OwnedFd) -> Result<(), Error> {
+    let wrong = |source: std::io::Error| {
+        Error::system(format!("attach the root file system {}", path.display()), source)
+    };
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let open = |path: &Path| open(path, flags, Mode::empty()).map_err(|errno| wrong(errno.into()));
+    let same = |one: &OwnedFd, other: &OwnedFd| {
+        let (one, other) = (fstat(one)?, fstat(other)?);
+        Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
+    };
+    let (place, top) = (open(path)?, open(Path::new("/"))?);
+    if same(&place, &top).map_err(|errno: nix::errno::Errno| wrong(errno.into()))? {
+        let text = "the host's own root can be a container's only in a mount namespace";
+        return Err(Error::new(Kind::Unsupported, format!("attach the root file system: {text}")));
+    }
+    if !same(&place, tree).map_err(|errno| wrong(errno.into()))? {
+        let text = format!("attach the root file system: {} was replaced meanwhile", path.display());
+        return Err(Error::new(Kind::Attack, text));
+    }
+    sys::mount::attach(tree, &place).map_err(wrong)?;
+    // On a shared mount it has become one.
+    sys::mount::set_propagation(tree, libc::MS_PRIVATE, Tree::Whole.flag()).map_err(wrong)
+}
+
 /// Makes it `/`; the host's tree is out of reach afterwards.
 pub fn enter(rootfs: &Rootfs, root: &OwnedFd) -> Result<(), Error> {
     let entered = match rootfs.pivot {
         Pivot::PivotRoot => pivot(root),
         Pivot::MoveOver => move_over(root),
+        Pivot::InPlace => change_root(root),
     };
     entered.map_err(|source| {
         let error = Error::system(format!("make {} the root", rootfs.path.display()), source);
@@ -79,6 +113,11 @@ fn move_over(root: &OwnedFd) -> std::io::Result<()> {
             Err(errno) => return Err(errno.into()),
         }
     }
+    change_root(root)
+}
+
+/// Goes in, and nowhere else.
+pub fn change_root(root: &OwnedFd) -> std::io::Result<()> {
     nix::unistd::fchdir(root)?;
     nix::unistd::chroot(".")?;
     Ok(nix::unistd::chdir("/")?)

@@ -131,7 +131,7 @@ pub fn of_recorded(spec: &Spec, facts: &Facts, (id, bundle): (&str, &Path)) -> R
     };
     let linux = spec.linux().clone().unwrap_or_default();
     let namespaces = namespaces::plan(&linux, facts)?;
-    let rootfs = rootfs::plan(spec, &options)?.path;
+    let rootfs = rootfs::plan(spec, &options, &namespaces)?.path;
     let view = mounts::View { namespaces: &namespaces, facts, rootfs: &rootfs, options: &options };
     let mounts = mounts::plan(spec, &view)?;
     let devices = devices::plan(&linux, &mounts, &namespaces, facts)?.nodes;

@@ -22,7 +22,17 @@ pub struct Joining {
     /// Processors at first, and at the end (`execCPUAffinity`).
     pub cpus_first: Option<Vec<u32>>,
     pub cpus: Option<Vec<u32>>,
+    pub root: Root,
     pub warnings: Vec<String>,
+}
+
+/// Where a further process finds the container's root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Root {
+    /// Whoever enters the mount namespace is there.
+    OfNamespace,
+    /// The container has no mount namespace: the directory itself, by chroot(2).
+    Directory,
 }
 
 /// `spec` is the configuration with which the container was created, `asked` the process to add.
@@ -45,6 +55,10 @@ pub fn plan(spec: &Spec, asked: &SpecProcess, facts: &Facts, preserve_fds: u32) 
         inside,
         cpus_first: sched::cpus(affinity.and_then(|cpus| cpus.initial().as_deref()), field)?,
         cpus: sched::cpus(affinity.and_then(|cpus| cpus.cpu_affinity_final().as_deref()), field)?,
+        root: match of_container.has(libc::CLONE_NEWNS) {
+            true => Root::OfNamespace,
+            false => Root::Directory,
+        },
         warnings,
     })
 }

@@ -33,7 +33,7 @@ pub fn add(spec: &Spec, mounts: Vec<SpecMount>, facts: &Facts, at: (&str, &Path)
     let mut with = spec.clone();
     with.set_mounts(Some(mounts));
     let (options, namespaces) = around(spec, facts, at)?;
-    let rootfs = rootfs::plan(spec, &options)?;
+    let rootfs = rootfs::plan(spec, &options, &namespaces)?;
     let view = View { namespaces: &namespaces, facts, rootfs: &rootfs.path, options: &options };
     let mounts = mounts::plan(&with, &view)?;
     for mount in &mounts {
@@ -51,8 +51,8 @@ pub fn add(spec: &Spec, mounts: Vec<SpecMount>, facts: &Facts, at: (&str, &Path)
 
 /// Only the destinations count.
 pub fn remove(spec: &Spec, mounts: &[SpecMount], facts: &Facts, at: (&str, &Path)) -> Result<Change, Error> {
-    let (options, _) = around(spec, facts, at)?;
-    let rootfs = rootfs::plan(spec, &options)?;
+    let (options, namespaces) = around(spec, facts, at)?;
+    let rootfs = rootfs::plan(spec, &options, &namespaces)?;
     let places = mounts.iter().rev().map(|mount| mounts::place(mount.destination(), &rootfs.path));
     let places: Vec<PathBuf> = places.collect();
     places.iter().try_for_each(|place| check(place))?;

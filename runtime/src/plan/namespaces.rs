@@ -96,10 +96,10 @@ pub fn plan(linux: &Linux, facts: &Facts) -> Result<Namespaces, Error> {
             None => namespaces.clone |= flag,
         }
     }
-    if namespaces.clone & libc::CLONE_NEWNS == 0 {
+    if namespaces.joins(libc::CLONE_NEWNS) {
         return Err(Error::new(
             Kind::Unsupported,
-            "linux.namespaces: a container without a mount namespace of its own is not supported",
+            "linux.namespaces: to join a mount namespace, whose root would be replaced, is not supported",
         ));
     }
     namespaces.time_offsets = time_offsets(linux, &namespaces, facts)?;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::Spec;
 
+use super::namespaces::Namespaces;
 use super::{Options, missing, text};
 use crate::error::Error;
 
@@ -14,6 +15,9 @@ pub enum Pivot {
     PivotRoot,
     /// `--no-pivot`: the root is moved over `/`, for hosts that run from an initramfs.
     MoveOver,
+    /// chroot(2), into a copy that lies over the directory: the container has no mount namespace of its own, and what it mounts
+    /// is mounted in the caller's.
+    InPlace,
 }
 
 /// Whether something may be written.
@@ -67,7 +71,7 @@ pub struct Rootfs {
 }
 
 /// Where the root is and how it is entered.
-pub fn plan(spec: &Spec, options: &Options) -> Result<Rootfs, Error> {
+pub fn plan(spec: &Spec, options: &Options, namespaces: &Namespaces) -> Result<Rootfs, Error> {
     let root = spec.root().as_ref().ok_or_else(|| missing("root"))?;
     if root.path().as_os_str().is_empty() {
         return Err(text::invalid("root.path", "must not be empty"));
@@ -86,7 +90,10 @@ pub fn plan(spec: &Spec, options: &Options) -> Result<Rootfs, Error> {
         },
         propagation: asked.map_or(Propagation::RSLAVE, |asked| Propagation { recursive: true, ..asked }),
         final_propagation: asked,
-        pivot: options.pivot,
+        pivot: match namespaces.has(libc::CLONE_NEWNS) {
+            true => options.pivot,
+            false => Pivot::InPlace,
+        },
         mount_label: linux.and_then(|linux| linux.mount_label().clone()).filter(|label| !label.is_empty()),
     })
 }

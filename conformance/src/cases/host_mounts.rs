@@ -1,0 +1,102 @@
+//! A container without a mount namespace of its own: its mounts are made among the caller's, and its root is entered by chroot(2).
+
+use anyhow::{Result, ensure};
+use serde_json::Value;
+
+use super::namespaces::without;
+use crate::bundle::{Bundle, remove};
+use crate::case::{BOUND, Case, Ctx};
+use crate::needs::Need;
+use crate::process::{self, Ended};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        name: "host-mounts/the-directory-is-the-root",
+        source: "runc host-mntns.bats; runtime-spec config-linux.md#namespaces: the caller's where none is listed",
+        needs: &[Need::Root],
+        run: the_root,
+    },
+    Case {
+        name: "host-mounts/exec-is-in-the-container",
+        source: "runtime-spec: exec runs in the container; without a mount namespace nothing but a chroot leads into its root",
+        needs: &[Need::Root],
+        run: exec,
+    },
+    Case {
+        name: "host-mounts/the-host-s-propagation-stays",
+        source: "mount_namespaces(7): what the host shares with others is not the container's to change",
+        needs: &[Need::Root],
+        run: propagation,
+    },
+    Case {
+        name: "host-mounts/a-failed-creation-leaves-none",
+        source: "runtime-spec runtime.md#create: an error leaves nothing",
+        needs: &[Need::Root],
+        run: failed,
+    },
+];
+
+/// What the probe lists of the bundle's root.
+const TOP: &str = "bin dev etc probe proc sys tmp\n";
+
+fn bundle(ctx: &Ctx, words: &[&str]) -> Result<Bundle> {
+    let bundle = ctx.bundle(words)?;
+    bundle.edit(|config: &mut Value| {
+        without(config, "mount");
+        remove(config, "/linux/maskedPaths");
+        remove(config, "/linux/readonlyPaths");
+    })?;
+    Ok(bundle)
+}
+
+/// In a mount namespace that is shared with nobody and looks like a host's: `$bundle` and `$id` are the container's,
+/// and `$@` is the runtime.
+fn script(ctx: &Ctx, bundle: &Bundle, script: &str) -> Result<Ended> {
+    let runtime = ctx.runtime();
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--mount", "--propagation", "shared", "sh", "-c"]);
+    command.arg(format!("bundle=$1 id=$2; shift 2; {script}")).arg("sh");
+    command.args([bundle.path()?, &ctx.id("c")]).arg(runtime.get_program()).args(runtime.get_args());
+    process::run(&mut command, BOUND)
+}
+
+fn the_root(ctx: &Ctx) -> Result<()> {
+    let bundle = bundle(ctx, &["list", "/", ",", "readlink", "/proc/1/exe"])?;
+    let ended = script(ctx, &bundle, r#""$@" run --bundle "$bundle" "$id""#)?;
+    ended.success()?.out(&format!("{TOP}readlink /proc/1/exe: /probe\n"))?;
+    Ok(())
+}
+
+fn exec(ctx: &Ctx) -> Result<()> {
+    let bundle = bundle(ctx, &["wait"])?;
+    let ended = script(
+        ctx,
+        &bundle,
+        r#""$@" run --detach --bundle "$bundle" "$id" </dev/null >/dev/null 2>&1 || exit 9
+           "$@" exec "$id" /probe list /; code=$?
+           "$@" delete --force "$id" >/dev/null; exit $code"#,
+    )?;
+    ended.success()?.out(TOP)?;
+    Ok(())
+}
+
+/// Of the caller's root.
+const ROOT: &str = "grep ' / / ' /proc/self/mountinfo";
+
+fn propagation(ctx: &Ctx) -> Result<()> {
+    let bundle = bundle(ctx, &["print", "it ran"])?;
+    let ended = script(ctx, &bundle, &format!(r#"{ROOT}; "$@" run --bundle "$bundle" "$id"; {ROOT}"#))?;
+    let out = ended.success()?.out;
+    let (before, after) = out.split_once("it ran\n").unwrap_or((&out, ""));
+    ensure!(before.contains(" shared:") && before == after, "{out}");
+    Ok(())
+}
+
+fn failed(ctx: &Ctx) -> Result<()> {
+    let bundle = bundle(ctx, &["wait"])?;
+    bundle.set("/process/args/0", "/absent".into())?;
+    let mounts = r#"grep -c -F "$bundle" /proc/self/mountinfo"#;
+    let ended = script(ctx, &bundle, &format!(r#""$@" create --bundle "$bundle" "$id"; echo $?; {mounts}"#))?;
+    ended.code(1)?.out("1\n0\n")?;
+    Ok(())
+}
