@@ -5,6 +5,8 @@
 //!   Go  --------------------------------->       mapped, placed, limited      (where the plan says `waits`)
 //!       <---------------------------------  Unmounted                         (where there are network devices, prestart or createRuntime hooks)
 //!   Go  --------------------------------->       the hooks have run
+//!       <---------------------------------  Unmapped + mount                  (for each idmapped mount of what is in the root, in a user namespace)
+//!   Go  --------------------------------->       it is mapped
 //!       <---------------------------------  Terminal + master                 (with a terminal)
 //!       <---------------------------------  Listener + descriptor             (with a seccomp agent)
 //!       <---------------------------------  Ready
@@ -29,6 +31,8 @@ use crate::sys;
 pub enum FromInit {
     /// In its namespaces, before any mount.
     Unmounted,
+    /// A detached mount, by its index in the plan, whose ids only the host may map.
+    Unmapped(u32, OwnedFd),
     /// The master of the container's terminal.
     Terminal(OwnedFd),
     /// The listener of its seccomp filter.
@@ -113,6 +117,12 @@ impl InitEnd {
         self.write(&message(b'w', text.as_bytes()))
     }
 
+    /// Lends a mount to the host, which maps its ids.
+    pub fn unmapped(&self, at: u32, mount: &OwnedFd) -> Result<(), Error> {
+        let message = message(b'm', &at.to_le_bytes());
+        sys::fds::send(&self.0, &message, Some(mount.as_fd())).map_err(broken)
+    }
+
     /// Hands the terminal's master over.
     pub fn terminal(&self, master: &OwnedFd) -> Result<(), Error> {
         sys::fds::send(&self.0, b"t", Some(master.as_fd())).map_err(broken)
@@ -154,6 +164,9 @@ fn message(tag: u8, rest: &[u8]) -> Vec<u8> {
 fn decode(tag: u8, rest: &[u8], fd: Option<OwnedFd>) -> Result<FromInit, Error> {
     match (tag, fd) {
         (b'u', None) => Ok(FromInit::Unmounted),
+        (b'm', Some(fd)) if let Ok(at) = rest.try_into() => {
+            Ok(FromInit::Unmapped(u32::from_le_bytes(at), fd))
+        }
         (b'r', None) => Ok(FromInit::Ready),
         (b'w', None) => Ok(FromInit::Warning(String::from_utf8_lossy(rest).into_owned())),
         (b'f', None) => Ok(FromInit::Failed(decode_error(rest))),

@@ -24,6 +24,12 @@ pub(crate) const CASES: &[Case] = &[
         run: joined,
     },
     Case {
+        name: "mounts/idmapped-within-the-root-of-a-user-namespace",
+        source: "runc mounts.bats: mount order, container idmap source (userns); the kernel lets only who owns the file system map its ids",
+        needs: &[Need::Root],
+        run: within,
+    },
+    Case {
         name: "mounts/a-locked-flag-is-not-taken-off",
         source: "mount_namespaces(7): flags of mounts from a more privileged namespace are locked; runc mounts_sshfs.bats",
         needs: &[Need::Root],
@@ -78,6 +84,24 @@ fn joined(ctx: &Ctx) -> Result<()> {
         .mount(json!({"destination": "/mnt", "type": "bind", "source": source(ctx)?, "options": options}))?;
     let seen = ctx.output(&bundle)?;
     ensure!(owner(&seen) == Some("1:2"), "{seen}");
+    Ok(())
+}
+
+fn within(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&["stat", "/one/f", ",", "stat", "/two/f"])?;
+    bundle.edit(with_users)?;
+    for name in ["one", "two"] {
+        std::fs::create_dir(bundle.root().join(name))?;
+    }
+    bundle
+        .mount(json!({"destination": "/one", "type": "bind", "source": source(ctx)?, "options": ["bind"]}))?;
+    let source = bundle.root().join("one");
+    bundle.mount(
+        json!({"destination": "/two", "type": "bind", "source": source, "options": ["rbind", "idmap"]}),
+    )?;
+    let seen = ctx.output(&bundle)?;
+    let owners: Vec<_> = seen.lines().map(owner).collect();
+    ensure!(owners == [Some("65534:65534"), Some("1:2")], "{seen}");
     Ok(())
 }
 

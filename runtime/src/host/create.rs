@@ -60,18 +60,27 @@ pub fn create(order: &Order<'_>) -> Result<Alive, Error> {
     }
 }
 
+/// What the host keeps on its side of the clone.
+struct Ours<'a> {
+    wire: HostEnd,
+    proc: &'a OwnedFd,
+    idmaps: Vec<Option<OwnedFd>>,
+}
+
 type Parts = (Spawned, HostEnd, Option<OwnedFd>);
 
 fn with_cgroup(order: &Order<'_>, cgroup: &cgroup::Made) -> Result<Parts, Error> {
     let (host_end, init_end) = wire::pair()?;
     let proc = proc::open_proc()?;
     let plan = order.plan;
+    let opened = sources::open(plan, &proc)?;
+    let ours = Ours { wire: host_end, proc: &proc, idmaps: sources::kept(plan, &opened)? };
     let mut kit = Kit {
         wire: init_end,
         proc: &proc,
         lock: order.entry.dir(),
         start: fifo(order)?,
-        sources: sources::open(plan, &proc)?,
+        sources: opened,
         joins: joins(&plan.namespaces.join_inside)?,
         host: work(plan),
         ignored_signals: order.ignored_signals,
@@ -87,8 +96,8 @@ fn with_cgroup(order: &Order<'_>, cgroup: &cgroup::Made) -> Result<Parts, Error>
         }
         init::run(plan, kit)
     })?;
-    match attend(order, cgroup, &init, (&host_end, &proc)) {
-        Ok(terminal) => Ok((init, host_end, terminal)),
+    match attend(order, cgroup, &init, &ours) {
+        Ok(terminal) => Ok((init, ours.wire, terminal)),
         Err(error) => {
             undo::end(&init);
             in_place::undo(&plan.rootfs, below.as_deref());
@@ -137,7 +146,7 @@ fn attend(
     order: &Order<'_>,
     cgroup: &cgroup::Made,
     init: &Spawned,
-    (wire, proc): (&HostEnd, &OwnedFd),
+    ours: &Ours<'_>,
 ) -> Result<Option<OwnedFd>, Error> {
     let plan = order.plan;
     match init.placed {
@@ -145,7 +154,7 @@ fn attend(
         Placed::Nowhere => cgroup.attach_everywhere(init.pid)?,
     }
     if let Some(ids) = &plan.ids {
-        ids::write(proc, init.pid, ids)?;
+        ids::write(ours.proc, init.pid, ids)?;
     }
     if plan.process.rlimits_by == Side::Host {
         for limit in &plan.process.rlimits {
@@ -154,12 +163,13 @@ fn attend(
         }
     }
     if work(plan) == Host::HasWork || init.placed == Placed::Nowhere {
-        wire.go()?;
+        ours.wire.go()?;
     }
-    talk(order, init, wire)
+    talk(order, init, ours)
 }
 
-fn talk(order: &Order<'_>, init: &Spawned, wire: &HostEnd) -> Result<Option<OwnedFd>, Error> {
+fn talk(order: &Order<'_>, init: &Spawned, ours: &Ours<'_>) -> Result<Option<OwnedFd>, Error> {
+    let wire = &ours.wire;
     let mut terminal = None;
     loop {
         match wire.receive()? {
@@ -169,6 +179,10 @@ fn talk(order: &Order<'_>, init: &Spawned, wire: &HostEnd) -> Result<Option<Owne
             Some(FromInit::Unmounted) => {
                 net_devices::give(&order.plan.net_devices, init)?;
                 run_hooks(order, init)?;
+                wire.go()?;
+            }
+            Some(FromInit::Unmapped(at, mount)) => {
+                sources::translate(order.plan, &ours.idmaps, (at, &mount))?;
                 wire.go()?;
             }
             Some(FromInit::Terminal(master)) => match order.console {

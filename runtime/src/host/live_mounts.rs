@@ -72,8 +72,14 @@ fn inside(change: &Change, target: &OwnedFd, (proc, opened): (&OwnedFd, &mut Sou
         .map_err(|errno| Error::system("open the container's root", errno))?;
     match &change.deed {
         Deed::Add(mounts) => {
-            let mut site =
-                Site { root: &root, rootfs: &change.rootfs, sources: opened, cgroups: &[], newest: None };
+            let mut site = Site {
+                root: &root,
+                rootfs: &change.rootfs,
+                sources: opened,
+                cgroups: &[],
+                newest: None,
+                mapper: None,
+            };
             let late = attach_all(mounts, &mut site)?;
             change_late(&late)
         }

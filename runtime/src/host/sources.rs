@@ -9,11 +9,11 @@ use nix::sys::stat::Mode;
 
 use super::spawn::{Birth, spawn};
 use super::{ids, undo};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::init::sources::{self, Sources};
 use crate::plan::facts::Setgroups;
 use crate::plan::ids::{Ids, Map, Mapping, Writer};
-use crate::plan::mounts::{Idmap, Mount, Translation, What};
+use crate::plan::mounts::{Idmap, Mount, Source, Translation, What};
 use crate::plan::{Plan, Side};
 
 /// All that has to be open before the clone.
@@ -23,6 +23,28 @@ pub fn open(plan: &Plan, proc: &OwnedFd) -> Result<Sources, Error> {
         sources::open(plan, &mut opened)?;
     }
     Ok(opened)
+}
+
+/// The host's own copies for mounts whose ids init may not map; by the plan's indexes, none where there is no such mount.
+pub fn kept(plan: &Plan, opened: &Sources) -> Result<Vec<Option<OwnedFd>>, Error> {
+    let is_inside = |mount: &Mount| match &mount.what {
+        What::Bind(bind) => bind.idmap.is_some() && matches!(bind.source, Source::Root(_)),
+        _ => false,
+    };
+    if plan.sources != Side::Host || !plan.mounts.iter().any(is_inside) {
+        return Ok(Vec::new());
+    }
+    let copies = opened.idmaps.iter().map(|users| users.as_ref().map(OwnedFd::try_clone).transpose());
+    copies.collect::<std::io::Result<_>>().map_err(|source| Error::system("duplicate a descriptor", source))
+}
+
+/// Maps the ids of a mount that init has lent.
+pub fn translate(plan: &Plan, kept: &[Option<OwnedFd>], (at, mount): (u32, &OwnedFd)) -> Result<(), Error> {
+    let at = usize::try_from(at).unwrap_or(usize::MAX);
+    match (plan.mounts.get(at).map(|mount| &mount.what), kept.get(at)) {
+        (Some(What::Bind(bind)), Some(Some(users))) => sources::translate(mount, bind, Some(users)),
+        _ => Err(Error::new(Kind::System, format!("map the ids of mount {at}: it has no mappings"))),
+    }
 }
 
 /// For mounts that a running container gets.

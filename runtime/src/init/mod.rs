@@ -200,7 +200,8 @@ fn mount_everything(plan: &Plan, kit: &Kit<'_>, mut sources: Sources) -> Result<
     root::attach(&plan.rootfs, &root)?;
     let late = {
         let (rootfs, sources, cgroups) = (&plan.rootfs, &mut sources, plan.cgroup.places.as_slice());
-        let mut site = mounts::Site { root: &root, rootfs, sources, cgroups, newest: None };
+        let mapper = (plan.sources == Side::Host).then_some(&kit.wire);
+        let mut site = mounts::Site { root: &root, rootfs, sources, cgroups, newest: None, mapper };
         mounts::attach_all(&plan.mounts, &mut site)?
     };
     // After the mounts, of which one is /dev.

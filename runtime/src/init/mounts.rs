@@ -15,6 +15,7 @@ use crate::plan::mount_options::{Change, CopyUp, Tree};
 use crate::plan::mounts::{Bind, Locks, Mount, Source, What};
 use crate::plan::rootfs::Rootfs;
 use crate::sys::{self, mount, path};
+use crate::wire::InitEnd;
 
 /// What mounting needs beside the plan of one mount.
 pub struct Site<'a> {
@@ -23,6 +24,8 @@ pub struct Site<'a> {
     pub sources: &'a mut Sources,
     pub cgroups: &'a [crate::plan::cgroup::Place],
     pub newest: Option<Newest>,
+    /// Who maps ids of what is in the root where this process may not: the kernel asks for rights over the file system.
+    pub mapper: Option<&'a InitEnd>,
 }
 
 /// A tmpfs that was just made, usually /dev: what is mounted right below it needs no walk, and no look whether it is there.
@@ -89,7 +92,10 @@ fn attach_bind(at: usize, planned: &Mount, bind: &Bind, site: &mut Site<'_>) -> 
         Source::Root(inside) => {
             let open = path::open_in(site.root, inside, OFlag::O_PATH).map_err(fail)?;
             let tree = clone_of(&open, bind.tree).map_err(fail)?;
-            translate(&tree, bind, site.sources.idmap(at))?;
+            match (&bind.idmap, site.mapper) {
+                (Some(_), Some(host)) => mapped_by(host, at, &tree)?,
+                _ => translate(&tree, bind, site.sources.idmap(at))?,
+            }
             Some(tree)
         }
     };
@@ -111,6 +117,13 @@ fn attach_bind(at: usize, planned: &Mount, bind: &Bind, site: &mut Site<'_>) -> 
     mount::attach(&tree, &target.fd).map_err(fail)?;
     fds::leave(target.fd);
     Ok(tree)
+}
+
+fn mapped_by(host: &InitEnd, at: usize, tree: &OwnedFd) -> Result<(), Error> {
+    let at =
+        u32::try_from(at).map_err(|source| Error::system("count mounts", std::io::Error::other(source)))?;
+    host.unmapped(at, tree)?;
+    host.wait()
 }
 
 fn change(planned: &Mount, site: &Site<'_>) -> Result<OwnedFd, Error> {
