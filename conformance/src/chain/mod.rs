@@ -9,6 +9,7 @@ mod checkpointed;
 pub(crate) mod containerd;
 mod cri;
 mod demo;
+mod direct;
 mod engine;
 mod failed;
 mod flask;
@@ -23,6 +24,7 @@ mod registry;
 mod secrets;
 mod streams;
 mod sudden;
+mod ttrpc;
 
 use crate::case::Case;
 
@@ -45,4 +47,5 @@ pub(crate) const ALL: &[&[Case]] = &[
     sudden::CASES,
     checkpointed::CASES,
     cri::CASES,
+    direct::CASES,
 ];

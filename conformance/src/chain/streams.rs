@@ -49,13 +49,16 @@ const LINES: u32 = 2_000_000;
 
 /// Checks that `text` is every line of `count`, once and in order.
 fn check_lines(ctx: &Ctx, text: impl BufRead) -> Result<()> {
+    check_so_many_lines(ctx.host.scaled(LINES), text)
+}
+
+pub(super) fn check_so_many_lines(wanted: u32, text: impl BufRead) -> Result<()> {
     let mut expected = 0_u32;
     for line in text.lines() {
         let line = line?;
         ensure!(line == format!("{expected:07}"), "{line:?} instead of line {expected}");
         expected += 1;
     }
-    let wanted = ctx.host.scaled(LINES);
     ensure!(expected == wanted, "{expected} of {wanted} lines");
     Ok(())
 }
@@ -101,7 +104,7 @@ fn slow_reader(ctx: &Ctx) -> Result<()> {
             Ok(stuck == 20)
         })?;
         let before = memory(shim, "VmHWM")?;
-        // At once, and looked at later: two seconds after its end a process is deleted, read or not.
+        // At once, and looked at later: ctr closes its side soon after the program's end, read or not.
         let mut text = Vec::new();
         output.read_to_end(&mut text)?;
         client.wait()?;
@@ -112,7 +115,7 @@ fn slow_reader(ctx: &Ctx) -> Result<()> {
 }
 
 /// The host's number of the only task's process.
-fn program(engine: &Engine) -> Result<u32> {
+pub(super) fn program(engine: &Engine) -> Result<u32> {
     let listed = engine.task(&["ls"])?.success()?.out;
     let line = listed.lines().find(|line| line.starts_with(&engine.id)).context("find the task")?;
     Ok(line.split_whitespace().nth(1).context("find its process id")?.parse()?)

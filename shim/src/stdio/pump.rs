@@ -1,7 +1,7 @@
 //! Moving bytes from one descriptor to another as fast as the slower side allows.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::process::Key;
@@ -10,6 +10,9 @@ use crate::sys::fd;
 use crate::sys::poll::{Interest, Poll};
 
 const BUFFER: usize = 16 * 1024;
+
+/// What a terminal holds of a process's output beyond what it tells: the kernel's buffers between its two sides (tty_buffer.c).
+const UNTOLD: usize = 64 * 1024;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Direction {
@@ -31,6 +34,8 @@ pub(crate) struct Pump {
     pub(crate) direction: Direction,
     /// Read from one side, not yet taken by the other.
     left: Vec<u8>,
+    /// Of what was written when somebody last asked, so much is not passed on yet.
+    owed: usize,
     waits_for: Side,
 }
 
@@ -48,7 +53,7 @@ enum Step {
 
 impl Pump {
     pub(crate) fn new(from: OwnedFd, to: OwnedFd, way: Way, direction: Direction) -> Pump {
-        Pump { from, to, way, direction, left: Vec::new(), waits_for: Side::From }
+        Pump { from, to, way, direction, left: Vec::new(), owed: 0, waits_for: Side::From }
     }
 
     /// One move. The poll is level-triggered, so there is no need to go on until nothing is left, and the other streams
@@ -59,7 +64,10 @@ impl Pump {
             Way::Splice if self.waits_for == Side::To => Step::Wait(Side::From),
             Way::Splice => match fd::splice_pipes(&self.from, &self.to) {
                 Ok(0) => Step::Done,
-                Ok(_) => Step::Wait(Side::From),
+                Ok(count) => {
+                    self.owed = self.owed.saturating_sub(count);
+                    Step::Wait(Side::From)
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Step::Wait(Side::To),
                 Err(_) => Step::Done,
             },
@@ -79,13 +87,24 @@ impl Pump {
         }
         while !self.left.is_empty() {
             match fd::write(&self.to, &self.left) {
-                Ok(count) => drop(self.left.drain(..count)),
+                Ok(count) => {
+                    self.left.drain(..count);
+                    self.owed = self.owed.saturating_sub(count);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Step::Wait(Side::To),
                 Err(_) => return Step::Done,
             }
         }
         self.left = Vec::new();
         Step::Wait(Side::From)
+    }
+
+    /// Everything that has been written until now is owed.
+    fn count(&mut self) {
+        let told = self.left.len() + fd::pending(&self.from).unwrap_or(0);
+        // With a reader that keeps up there is nothing in between.
+        let untold = if told > 0 && self.from.is_terminal() { UNTOLD } else { 0 };
+        self.owed = told + untold;
     }
 
     fn polled(&self) -> (BorrowedFd<'_>, Interest) {
@@ -134,10 +153,61 @@ impl Pumps {
         Some(finished)
     }
 
+    /// From now on, what has been written until now is owed to these streams' readers.
+    pub(crate) fn count(&mut self, serials: &[u32]) {
+        for serial in serials {
+            if let Some((_, pump)) = self.pumps.get_mut(serial) {
+                pump.count();
+            }
+        }
+    }
+
+    /// How much of that is not passed on yet.
+    pub(crate) fn owed(&self, serials: &[u32]) -> usize {
+        serials.iter().filter_map(|serial| self.pumps.get(serial)).map(|(_, pump)| pump.owed).sum()
+    }
+
     /// Stops a pump. Its descriptors leave the poll first: a copy of one that a starting child still holds would keep it there.
     pub(crate) fn remove(&mut self, poll: &Poll, serial: u32) {
         if let Some((_, pump)) = self.pumps.remove(&serial) {
             drop(poll.remove(pump.polled().0));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_before_the_count_is_owed_and_nothing_else() {
+        let (from, to) = (fd::pipe().unwrap(), fd::pipe().unwrap());
+        fd::write(&from.write, b"12345").unwrap();
+        let mut pump = Pump::new(from.read, to.write, Way::Splice, Direction::Output);
+        pump.count();
+        assert_eq!(pump.owed, 5);
+        fd::write(&from.write, b"later").unwrap();
+        assert_eq!(pump.step(), Step::Wait(Side::From));
+        assert_eq!(pump.owed, 0);
+        pump.count();
+        assert_eq!(pump.owed, 0);
+    }
+
+    #[test]
+    fn what_the_other_side_has_not_taken_is_owed() {
+        let (from, to) = (fd::pipe().unwrap(), fd::pipe().unwrap());
+        fd::set_nonblocking(&to.write).unwrap();
+        while fd::write(&to.write, &[0; BUFFER]).is_ok() {}
+        fd::write(&from.write, b"12345").unwrap();
+        let mut pump = Pump::new(from.read, to.write, Way::Copy, Direction::Output);
+        assert_eq!(pump.step(), Step::Wait(Side::To));
+        pump.count();
+        assert_eq!(pump.owed, 5);
+        while fd::pending(&to.read).unwrap() > 0 {
+            fd::read(&to.read, &mut [0; BUFFER]).unwrap();
+        }
+        drop(from.write);
+        assert_eq!(pump.step(), Step::Wait(Side::From));
+        assert_eq!(pump.owed, 0);
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -66,6 +66,15 @@ pub(crate) fn chown(fd: impl AsFd, uid: u32, gid: u32) -> io::Result<()> {
 /// Moves what is there from one pipe to another without copying it; `Ok(0)` is the end of `from`.
 pub(crate) fn splice_pipes(from: impl AsFd, to: impl AsFd) -> io::Result<usize> {
     retry(|| splice(from.as_fd(), None, to.as_fd(), None, CHUNK, SpliceFFlags::SPLICE_F_NONBLOCK))
+}
+
+/// How many bytes can be read from a pipe or a terminal without waiting; of a terminal the line discipline's alone.
+pub(crate) fn pending(fd: impl AsFd) -> io::Result<usize> {
+    let mut count: libc::c_int = 0;
+    let fd = fd.as_fd().as_raw_fd();
+    // SAFETY: the descriptor is borrowed for the call and FIONREAD writes one int to a live reference.
+    Errno::result(unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut count) })?;
+    Ok(usize::try_from(count).unwrap_or(0))
 }
 
 pub(crate) fn read(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {

@@ -18,14 +18,42 @@ use crate::options;
 use crate::process::{Key, Verb};
 use crate::runtime::{CallIo, argv};
 
-/// How long the rest of a process's output may take: a child that it left behind can hold the streams open for ever.
+/// How long output may go on after the last word of a process: a child that it left behind can hold the streams open for ever.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// A process that is deleted as soon as its output is passed on, or at the deadline.
+/// How long a reader may rest while what the process itself wrote is not passed on yet.
+const REST: Duration = Duration::from_secs(10);
+
+/// How long a logging program may take for its work once its input has ended: containerd's own shim gives as much.
+const LOGGERS: Duration = Duration::from_secs(10);
+
+/// The longest that anybody's last words can hold a deletion.
+const CEILING: Duration = Duration::from_secs(60);
+
+/// A process that is deleted as soon as its output is passed on, or when its time is over: looked at every `GRACE`.
 pub(super) struct Leaving {
     key: Key,
     reply: Option<Reply>,
+    since: Instant,
+    /// What is not passed on yet of what had been written when the deletion was asked for: the process has ended, so this has
+    /// all that it wrote, and no child can add to it.
+    owed: usize,
+    /// When `owed` was last seen to be less than before.
+    moved: Instant,
     pub(super) deadline: Instant,
+}
+
+impl Leaving {
+    /// Whether there is something to wait for, given what is still owed and whether a logging program is at work.
+    fn stays(&mut self, owed: usize, logs: bool, now: Instant) -> bool {
+        if owed < self.owed {
+            (self.owed, self.moved) = (owed, now);
+        }
+        self.deadline = now + GRACE;
+        let waited = now.duration_since(self.since);
+        let reads = owed > 0 && now.duration_since(self.moved) < REST && waited < CEILING;
+        reads || (logs && waited < LOGGERS)
+    }
 }
 
 impl Shim {
@@ -48,22 +76,25 @@ impl Shim {
 
     /// Lets a process go, when its output is through.
     pub(super) fn leave(&mut self, key: Key, reply: Option<Reply>) {
-        let drained = self.process_mut(&key).is_none_or(|process| process.streams.is_drained());
-        if drained {
-            self.left(&key, reply);
-        } else {
-            self.leaving.push(Leaving { key, reply, deadline: Instant::now() + GRACE });
+        let Some(streams) = self.process_mut(&key).map(|process| &process.streams) else {
+            return self.left(&key, reply);
+        };
+        if streams.is_drained() {
+            return self.left(&key, reply);
         }
+        let outputs = streams.outputs.clone();
+        self.pumps.count(&outputs);
+        let (owed, now) = (self.pumps.owed(&outputs), Instant::now());
+        self.leaving.push(Leaving { key, reply, since: now, owed, moved: now, deadline: now + GRACE });
     }
 
     pub(super) fn leave_if_drained(&mut self, key: &Key) {
+        if !self.process_mut(key).is_none_or(|process| process.streams.is_drained()) {
+            return;
+        }
         if let Some(index) = self.leaving.iter().position(|leaving| leaving.key == *key) {
-            let Leaving { key, reply, deadline } = self.leaving.swap_remove(index);
-            if self.process_mut(&key).is_none_or(|process| process.streams.is_drained()) {
-                self.left(&key, reply);
-            } else {
-                self.leaving.push(Leaving { key, reply, deadline });
-            }
+            let Leaving { key, reply, .. } = self.leaving.swap_remove(index);
+            self.left(&key, reply);
         }
     }
 
@@ -72,8 +103,15 @@ impl Shim {
         let (overdue, rest): (Vec<Leaving>, Vec<Leaving>) =
             std::mem::take(&mut self.leaving).into_iter().partition(|leaving| leaving.deadline <= now);
         self.leaving = rest;
-        for Leaving { key, reply, .. } in overdue {
-            self.left(&key, reply);
+        for mut leaving in overdue {
+            let (outputs, logs) = self.process_mut(&leaving.key).map_or((Vec::new(), false), |process| {
+                (process.streams.outputs.clone(), process.streams.logger.is_some())
+            });
+            if leaving.stays(self.pumps.owed(&outputs), logs, now) {
+                self.leaving.push(leaving);
+            } else {
+                self.left(&leaving.key, leaving.reply);
+            }
         }
     }
 
@@ -146,4 +184,43 @@ fn response(pid: u32, exit: Option<crate::process::Exit>) -> Result<Vec<u8>, Err
         ..Default::default()
     };
     response.write_to_bytes().map_err(|e| Error::new(Kind::System, format!("encode an answer: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaving(owed: usize) -> Leaving {
+        let (key, now) = (Key { container: "c".into(), exec: String::new() }, Instant::now());
+        Leaving { key, reply: None, since: now, owed, moved: now, deadline: now + GRACE }
+    }
+
+    /// How many seconds a process stays when each look, two seconds after the last, finds what `owed` gives for it.
+    fn seconds(mut leaving: Leaving, logs: bool, mut owed: impl FnMut(u64) -> usize) -> u64 {
+        let since = leaving.since;
+        (1..)
+            .map(|look| look * GRACE.as_secs())
+            .find(|second| !leaving.stays(owed(*second), logs, since + Duration::from_secs(*second)))
+            .unwrap_or(u64::MAX)
+    }
+
+    #[test]
+    fn a_deletion_waits_for_what_is_owed_and_for_nothing_else() {
+        assert_eq!(seconds(leaving(0), false, |_| 0), 2, "a child holds the streams");
+        assert_eq!(seconds(leaving(7), false, |_| 0), 2, "it is passed on, and a child holds the streams");
+        assert_eq!(seconds(leaving(7), false, |_| 7), 10, "nobody reads");
+        let mut left = 5;
+        let slow = |second| {
+            left -= usize::from(second % 8 == 0);
+            left
+        };
+        assert_eq!(seconds(leaving(5), false, slow), 40, "somebody reads a little every eight seconds");
+        let mut left = 1000;
+        let slower = |_| {
+            left -= 1;
+            left
+        };
+        assert_eq!(seconds(leaving(1000), false, slower), 60, "too little");
+        assert_eq!(seconds(leaving(0), true, |_| 0), 10, "a logging program that does not end");
+    }
 }
