@@ -16,7 +16,10 @@ const TABLE: [(&str, &[&str]); 29] = [
     ("assets", &["case", "image", "process"]),
     ("build", &[]),
     ("cases", &["bundle", "case", "image", "needs", "process", "subject", "sys", "worker"]),
-    ("chain", &["assets", "build", "bundle", "case", "image", "needs", "process", "sys", "worker"]),
+    (
+        "chain",
+        &["assets", "build", "bundle", "case", "engines", "image", "needs", "process", "sys", "worker"],
+    ),
     ("engines", &["case", "image", "needs", "process", "subject", "worker"]),
     ("worker", &["case", "needs", "process", "subject"]),
     ("suite", &["case", "process", "subject", "worker"]),

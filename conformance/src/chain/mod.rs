@@ -10,6 +10,7 @@ pub(crate) mod containerd;
 mod cri;
 mod demo;
 mod direct;
+mod docker;
 mod engine;
 mod failed;
 mod flask;
@@ -48,4 +49,5 @@ pub(crate) const ALL: &[&[Case]] = &[
     checkpointed::CASES,
     cri::CASES,
     direct::CASES,
+    docker::CASES,
 ];

@@ -12,13 +12,13 @@ use crate::image;
 use crate::process::{self, Ended};
 
 /// The bound of one command; an emulated guest takes seconds for what takes milliseconds here.
-pub(super) const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The name of the image in every engine: nothing but the probe.
-pub(super) const IMAGE: &str = "localhost/probe:latest";
+pub(crate) const IMAGE: &str = "localhost/probe:latest";
 
 /// An engine's command line: cases are written against this alone.
-pub(super) trait Cli {
+pub(crate) trait Cli {
     /// `ENGINE WORDS...`.
     fn command(&self, words: &[&str]) -> Result<Command>;
 
@@ -123,21 +123,21 @@ pub(super) fn own_namespace(kind: &str) -> Result<String> {
 }
 
 /// Fails unless `seen` at the JSON pointer is `expected`.
-pub(super) fn expect(seen: &Value, pointer: &str, expected: impl Into<Value>) -> Result<()> {
+pub(crate) fn expect(seen: &Value, pointer: &str, expected: impl Into<Value>) -> Result<()> {
     let (found, expected) = (seen.pointer(pointer).unwrap_or(&Value::Null), expected.into());
     ensure!(*found == expected, "{pointer} is {found} instead of {expected}");
     Ok(())
 }
 
 /// The runtime's limit of memory as the container sees it, v2 or v1.
-pub(super) const MEMORY_FILES: [&str; 2] =
+pub(crate) const MEMORY_FILES: [&str; 2] =
     ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
 
 /// The same for the number of processes.
 pub(super) const PIDS_FILES: [&str; 2] = ["/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max"];
 
 /// Of the two files of a limit the one that this host has.
-pub(super) fn here(ctx: &Ctx, files: [&'static str; 2]) -> &'static str {
+pub(crate) fn here(ctx: &Ctx, files: [&'static str; 2]) -> &'static str {
     let [v2, v1] = files;
     if ctx.host.pure_v2 { v2 } else { v1 }
 }

@@ -7,8 +7,8 @@
 mod apart;
 mod buildah;
 mod containerd;
-mod docker;
-mod engine;
+pub(crate) mod docker;
+pub(crate) mod engine;
 mod podman;
 
 use crate::case::Case;

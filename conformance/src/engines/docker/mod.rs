@@ -5,6 +5,7 @@
 pub(super) mod life;
 pub(super) mod shape;
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::case::{Ctx, Session};
 use crate::needs::Need;
 use crate::process::{self, Ended, Running};
 
-const NEEDS: &[Need] = &[
+pub(crate) const NEEDS: &[Need] = &[
     Need::Root,
     Need::Program("dockerd"),
     Need::Program("docker"),
@@ -30,11 +31,11 @@ const NEEDS: &[Need] = &[
 
 /// A daemon with the image in it.
 #[derive(Debug)]
-pub(super) struct Docker {
+pub(crate) struct Docker {
     client: PathBuf,
     home: PathBuf,
-    /// `None` once it was told to end.
-    daemon: Option<Running>,
+    /// dockerd and its containerd, in the order in which they end; empty once they were told to.
+    daemons: RefCell<Vec<Running>>,
 }
 
 /// The group's daemon.
@@ -44,45 +45,91 @@ pub(super) fn docker(ctx: &Ctx) -> Result<&Docker> {
 
 impl Docker {
     fn start(ctx: &Ctx) -> Result<Self> {
+        let runtime = ctx.subject.executable(&folder(ctx, "docker")?)?;
+        let flags =
+            [format!("--add-runtime=subject={}", runtime.display()), "--default-runtime=subject".into()];
+        Self::launch(ctx, "{}", &flags)
+    }
+
+    /// A daemon whose containerd finds our shim on its PATH, with this configuration.
+    pub(crate) fn beside_the_shim(ctx: &Ctx, configuration: &str) -> Result<Self> {
+        Self::launch(ctx, configuration, &[])
+    }
+
+    fn launch(ctx: &Ctx, configuration: &str, flags: &[String]) -> Result<Self> {
         let tar = root_tar(ctx)?;
         let home = folder(ctx, "docker")?;
-        std::fs::write(home.join("config.json"), "{}")?;
-        let runtime = ctx.subject.executable(&home)?;
+        std::fs::write(home.join("config.json"), configuration)?;
         apart::go(ctx)?;
+        let client = process::find("docker").context("find docker")?;
+        let this = Self { client, home, daemons: RefCell::default() };
+        this.start_containerd(ctx)?;
+        this.start_dockerd(flags)?;
+        this.call(&["import", "--change", "CMD [\"/probe\",\"print\",\"from the image\"]", &tar, IMAGE])?
+            .success()?;
+        Ok(this)
+    }
+
+    /// Docker's own start of it has a bound of fifteen seconds, which a busy or emulated machine may exceed.
+    fn start_containerd(&self, ctx: &Ctx) -> Result<()> {
+        let home = self.home.display();
+        let text = format!(
+            "version = 2\nroot = \"{home}/c/root\"\nstate = \"{home}/c/state\"\n\
+             disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\n  address = \"{home}/c.sock\"\n"
+        );
+        let configuration = self.home.join("containerd.toml");
+        std::fs::write(&configuration, text)?;
+        let mut command = Command::new(process::find("containerd").context("find containerd")?);
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.arg("--config").arg(&configuration).current_dir(&self.home);
+        command.env("PATH", format!("{path}:{}", ctx.binaries.display()));
+        self.daemons.borrow_mut().insert(0, process::start(&mut command, Stdio::null())?);
+        let socket = self.home.join("c.sock");
+        self.wait("containerd", |_| Ok(std::os::unix::net::UnixStream::connect(&socket).is_ok()))
+    }
+
+    fn start_dockerd(&self, flags: &[String]) -> Result<()> {
         let mut command = Command::new(process::find("dockerd").context("find dockerd")?);
         for (flag, name) in [
             ("--data-root", "data"),
             ("--exec-root", "run"),
             ("--pidfile", "pid"),
             ("--config-file", "config.json"),
+            ("--containerd", "c.sock"),
         ] {
-            command.arg(flag).arg(home.join(name));
+            command.arg(flag).arg(self.home.join(name));
         }
         command
-            .arg(format!("--host=unix://{}/sock", home.display()))
-            .arg(format!("--add-runtime=subject={}", runtime.display()))
-            .args(["--default-runtime=subject", "--log-level=warn", "--bip=10.231.0.1/24"])
-            .env("HOME", &home)
-            .current_dir(&home);
-        let daemon = process::start(&mut command, Stdio::null())?;
-        let client = process::find("docker").context("find docker")?;
-        let mut this = Self { client, home, daemon: Some(daemon) };
-        this.wait()?;
-        this.call(&["import", "--change", "CMD [\"/probe\",\"print\",\"from the image\"]", &tar, IMAGE])?
-            .success()?;
-        Ok(this)
+            .arg(format!("--host=unix://{}/sock", self.home.display()))
+            .args(flags)
+            .args(["--log-level=warn", "--bip=10.231.0.1/24"])
+            .env("HOME", &self.home)
+            .current_dir(&self.home);
+        self.daemons.borrow_mut().insert(0, process::start(&mut command, Stdio::null())?);
+        self.wait("dockerd", |this| Ok(process::run(&mut this.command(&["version"])?, PATIENCE)?.code == 0))
     }
 
-    fn wait(&mut self) -> Result<()> {
-        process::until("the Docker daemon answers", PATIENCE, || {
-            if let Some(daemon) = &mut self.daemon
+    /// Waits until the daemon that was started last answers.
+    fn wait(&self, name: &str, answers: impl Fn(&Self) -> Result<bool>) -> Result<()> {
+        process::until(&format!("{name} answers"), PATIENCE, || {
+            if let Some(daemon) = self.daemons.borrow_mut().first_mut()
                 && let Some(code) = daemon.ends_within(Duration::ZERO)?
             {
-                bail!("dockerd ended with {code}: {}", last_lines(&daemon.errors_so_far()?));
+                bail!("{name} ended with {code}: {}", last_lines(&daemon.errors_so_far()?));
             }
-            let mut command = self.command(&["version"])?;
-            Ok(process::run(&mut command, PATIENCE)?.code == 0)
+            answers(self)
         })
+    }
+
+    /// Kills containerd without a word, and starts it again over what it left.
+    pub(crate) fn restart_containerd(&self, ctx: &Ctx) -> Result<()> {
+        let killed = self.daemons.borrow_mut().pop().context("find containerd")?;
+        killed.signal(Signal::SIGKILL)?;
+        killed.end(PATIENCE)?;
+        self.start_containerd(ctx)?;
+        // To its place: it ends after dockerd.
+        self.daemons.borrow_mut().rotate_left(1);
+        Ok(())
     }
 
     /// Runs the image in the foreground, gone afterwards.
@@ -122,7 +169,7 @@ impl Session for Docker {
         for id in left.lines() {
             self.call(&["rm", "--force", id])?;
         }
-        if let Some(daemon) = self.daemon.take() {
+        for daemon in self.daemons.take() {
             daemon.signal(Signal::SIGTERM)?;
             daemon.end(PATIENCE)?;
         }
