@@ -67,6 +67,12 @@ pub(crate) const CASES: &[Case] = &[
         needs: &[Need::V2("hugetlb")],
         run: beside_init,
     },
+    Case {
+        name: "exec/follows-an-init-that-left-its-cgroup",
+        source: "runc exec.bats: init changes cgroup",
+        needs: &[Need::V2("hugetlb")],
+        run: left,
+    },
 ];
 
 fn exec(ctx: &Ctx, id: &str, flags: &[&str], words: &[&str]) -> Result<Ended> {
@@ -252,5 +258,25 @@ fn beside_init(ctx: &Ctx) -> Result<()> {
         .code(255)?
         .says("device or resource busy")?;
     exec(ctx, &id, &["--cgroup", "below"], &["/probe", "exit", "0"])?.success()?;
+    Ok(())
+}
+
+fn left(ctx: &Ctx) -> Result<()> {
+    let id = ctx.waiting("c")?;
+    let top = std::path::Path::new("/sys/fs/cgroup");
+    let other = ctx.id("other");
+    std::fs::create_dir(top.join(&other))?;
+    let seen = (|| {
+        let pid = ctx.pid(&id)?;
+        let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+        let path = text.lines().find_map(|line| line.strip_prefix("0::/")).context("find init's cgroup")?;
+        std::fs::write(top.join(&other).join("cgroup.procs"), pid.to_string())?;
+        std::fs::remove_dir(top.join(path))?;
+        exec(ctx, &id, &[], &["/probe", "cat", "/proc/self/cgroup"])
+    })();
+    ctx.rt(&["delete", "--force", &id])?.success()?;
+    std::fs::remove_dir(top.join(&other))?;
+    let seen = seen?.success()?.out;
+    ensure!(seen.lines().any(|line| line == format!("0::/{other}")), "{seen}");
     Ok(())
 }

@@ -39,6 +39,12 @@ pub(crate) const CASES: &[Case] = &[
         run: cgroup,
     },
     Case {
+        name: "namespaces/without-a-cgroup-namespace-the-tree-has-the-container-s-place",
+        source: "cgroup_namespaces(7); runc exec.bats: what /proc/self/cgroup names is below /sys/fs/cgroup",
+        needs: &[Need::V2("hugetlb")],
+        run: cgroup_place,
+    },
+    Case {
         name: "namespaces/a-writable-cgroup-belongs-to-the-container-s-root",
         source: "runtime-spec config-linux.md#cgroup-ownership",
         needs: &[Need::V2("hugetlb")],
@@ -167,6 +173,17 @@ fn cgroup(ctx: &Ctx) -> Result<()> {
     let lines: Vec<&str> =
         seen["cgroup"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     ensure!(!lines.is_empty() && lines.iter().all(|line| line.ends_with(":/")), "cgroup: {lines:?}");
+    Ok(())
+}
+
+fn cgroup_place(ctx: &Ctx) -> Result<()> {
+    let place = format!("/{}", ctx.id("place"));
+    let file = format!("/sys/fs/cgroup{place}/cgroup.procs");
+    let bundle = ctx.bundle(&["cat", "/proc/self/cgroup", ",", "cat", &file, ",", "write", &file, "1"])?;
+    bundle.set("/linux/cgroupsPath", json!(place))?;
+    bundle.mount(json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["nosuid", "noexec", "nodev", "ro"]}))?;
+    let seen = ctx.output(&bundle)?;
+    ensure!(seen.contains(&format!("0::{place}\n1\nwrite {file} 1: EROFS\n")), "{seen}");
     Ok(())
 }
 

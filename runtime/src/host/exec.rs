@@ -59,7 +59,7 @@ pub fn start(order: &Order<'_>) -> Result<(Spawned, Option<OwnedFd>), Error> {
     let plan = order.plan;
     let target = target(order.record)?;
     let proc = proc::open_proc()?;
-    let cgroup = cgroup::open(order.place.cgroup()).map_err(|error| not_in(&error))?;
+    let cgroup = cgroup_of(order).map_err(|error| not_in(&error))?;
     let (host_end, init_end) = wire::pair()?;
     prepare(order, &proc)?;
     let v1 = order.place.cgroup().dirs.iter().any(|dir| dir.version == 1);
@@ -111,6 +111,22 @@ pub(super) fn target(record: &Record) -> Result<OwnedFd, Error> {
     match record.init.is_alive() {
         true => Ok(target),
         false => Err(gone()),
+    }
+}
+
+/// The container's cgroup, or that of an init which has left it behind.
+fn cgroup_of(order: &Order<'_>) -> Result<cgroup::Made, Error> {
+    let opened = cgroup::open(order.place.cgroup());
+    let (Err(error), Place::Container(own)) = (&opened, order.place) else { return opened };
+    let init = order.record.init;
+    let followed = match error.errno() {
+        Some(libc::ENOENT) => cgroup::followed(own, init.pid),
+        _ => None,
+    };
+    // What was read is still that process' and not a later one's.
+    match followed.filter(|_| init.is_alive()) {
+        Some(other) => cgroup::open(&other),
+        None => opened,
     }
 }
 

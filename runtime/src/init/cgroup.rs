@@ -21,7 +21,11 @@ pub fn attach(planned: &Mount, view: CgroupView, site: &Site<'_>) -> Result<Owne
     let target = directory(planned, site)?;
     let fail = |source| wrong(planned, source);
     let mounted = match site.cgroups {
-        [] => whole(planned, view),
+        [] => whole(TOP, planned, view),
+        [only] if only.version == Version::V2 && view == CgroupView::Bound => {
+            // /proc/self/cgroup names places in it.
+            c_path(&only.mount).and_then(|top| whole(&top, planned, view))
+        }
         [only] if only.version == Version::V2 => one(only, planned, view),
         _ => shelf(),
     }
@@ -38,14 +42,15 @@ pub fn attach(planned: &Mount, view: CgroupView, site: &Site<'_>) -> Result<Owne
     Ok(mounted)
 }
 
-/// Without a cgroup of the container's own: what the host shows, with everything below it. A copy without what is mounted
-/// below would lay bare what that covers, which the kernel refuses to a user namespace.
-fn whole(planned: &Mount, view: CgroupView) -> std::io::Result<OwnedFd> {
-    const TOP: &CStr = c"/sys/fs/cgroup";
+const TOP: &CStr = c"/sys/fs/cgroup";
+
+/// What the host shows, with everything below it. A copy without what is mounted below would lay bare what that covers, which the
+/// kernel refuses to a user namespace.
+fn whole(top: &CStr, planned: &Mount, view: CgroupView) -> std::io::Result<OwnedFd> {
     let Change { set, clear } = planned.attrs.own;
     match view {
         CgroupView::Bound => {
-            let tree = mount::clone_tree_at(TOP, libc::AT_RECURSIVE)?;
+            let tree = mount::clone_tree_at(top, libc::AT_RECURSIVE)?;
             mount::set_attrs(&tree, set, clear, libc::AT_RECURSIVE)?;
             Ok(tree)
         }

@@ -40,8 +40,8 @@ pub enum What {
 pub enum CgroupView {
     /// In a cgroup namespace of its own: a fresh mount shows its own subtree.
     Namespaced,
-    /// Outside of one: the host's directory of the container's cgroup, bound (a fresh cgroup2 mount takes
-    /// milliseconds there and would show the whole tree).
+    /// Outside of one: what the host has there, bound (a fresh cgroup2 mount takes milliseconds there). On v2 that is the whole tree,
+    /// in which the container's own place is; of a v1 hierarchy it is the container's directory.
     Bound,
 }
 

@@ -4,7 +4,7 @@
 //! in a container makes such a one of the container's cgroup, and is below it.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::{file, make};
 use crate::error::{Error, Kind};
@@ -21,6 +21,19 @@ pub struct Beside<'a> {
 pub fn beside(record: &state::Cgroup, init: i32) -> Option<Beside<'_>> {
     let dir = record.dirs.iter().find(|dir| dir.version == 2)?;
     Some(Beside { dir, init })
+}
+
+/// Where init is once the container's directory is gone: one that may write to the host's tree can leave it for any other, and
+/// systemd removes an empty scope. None where that is not what has happened.
+pub fn followed(record: &state::Cgroup, init: i32) -> Option<state::Cgroup> {
+    let [dir] = record.dirs.as_slice() else { return None };
+    let text = file::read(Path::new("/proc"), &format!("{init}/cgroup")).ok()?;
+    let found = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let is_within = Path::new(found).components().all(|part| matches!(part, Component::Normal(_)));
+    (dir.version == 2 && is_within).then(|| state::Cgroup {
+        driver: state::Driver::Cgroupfs,
+        dirs: vec![state::CgroupDir { path: dir.mount.join(found), ..dir.clone() }],
+    })
 }
 
 impl Beside<'_> {

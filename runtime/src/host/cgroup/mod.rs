@@ -25,7 +25,7 @@ use crate::plan::cgroup::systemd::{Bus, Property, Scope};
 use crate::plan::cgroup::{Cgroup, Manager, Place, Version};
 use crate::state;
 
-pub use beside::{Beside, beside};
+pub use beside::{Beside, beside, followed};
 pub use destroy::{destroy, remove_if_empty};
 pub use freeze::{freeze, is_frozen, thaw};
 pub use limit::{limit, refuse_in_use};
