@@ -29,6 +29,7 @@ mod subject;
 mod suite;
 mod sys;
 mod trial;
+mod without;
 mod worker;
 
 use std::io::Write;
@@ -69,6 +70,8 @@ enum Verb {
     Proof(proof::Args),
     /// Run runc's own integration tests on a runtime, where they can be had.
     Suite(runc_suite::Args),
+    /// Run a command that finds some system calls missing.
+    Without(without::Args),
     /// Put the finished binaries and what they are tested with into a world-readable folder.
     Stage { dir: PathBuf },
     /// Install and make what the tests need (root on Debian or Ubuntu); otherwise say what is missing.
@@ -98,6 +101,7 @@ fn dispatch(verb: Verb) -> Result<ExitCode> {
         Verb::Differential(args) => return differential::differential(&args),
         Verb::Demo(args) => return demo::demo(&args),
         Verb::Suite(args) => return runc_suite::suite(&args),
+        Verb::Without(args) => return without::become_command(&args),
         Verb::Proof(args) => return proof::proof(&args),
         Verb::List => list()?,
         Verb::Stage { dir } => stage::stage(&dir)?,

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// Room, and the rooms that it may name; itself always.
-const TABLE: [(&str, &[&str]); 29] = [
+const TABLE: [(&str, &[&str]); 30] = [
     ("sys", &[]),
     ("process", &["sys"]),
     ("needs", &["process"]),
@@ -26,6 +26,7 @@ const TABLE: [(&str, &[&str]); 29] = [
     ("report", &["case", "suite"]),
     ("known", &["case", "needs", "subject", "suite"]),
     ("runc_suite", &["case", "known", "needs", "process", "report"]),
+    ("without", &["sys"]),
     ("trial", &["case", "needs", "subject"]),
     ("setup", &["assets", "process"]),
     ("shims", &["build", "case", "chain", "needs", "process", "subject", "worker"]),

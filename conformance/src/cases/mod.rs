@@ -15,6 +15,7 @@ mod exec;
 mod faults;
 mod hooks;
 mod host_mounts;
+mod kernel;
 mod lifecycle;
 mod live_mounts;
 mod mounts;
@@ -52,5 +53,6 @@ pub(crate) const ALL: &[&[Case]] = &[
     checkpoint::CASES,
     live_mounts::CASES,
     net_devices::CASES,
+    kernel::CASES,
     budget::CASES,
 ];

@@ -6,9 +6,9 @@ use clap::Parser;
 
 use super::Global;
 use crate::error::{Error, Kind};
+use crate::host::reach::{self, Reached};
 use crate::host::{cgroup, remove};
 use crate::state::{ContainerId, PidNamespace, Record, Status};
-use crate::sys::pidfd;
 
 /// kill sends the specified signal (default: SIGTERM) to the container's init process
 #[derive(Parser, Debug)]
@@ -50,13 +50,13 @@ pub(super) fn kill(args: &Args, global: &Global) -> Result<ExitCode, Error> {
 
 fn init(record: &Record, signal: i32) -> Result<(), Error> {
     let not_running = || Error::new(Kind::Invalid, "container not running");
-    let process = pidfd::open(record.init.pid).map_err(|_| not_running())?;
+    let found = reach::open(record.init.pid)?.ok_or_else(not_running)?;
     if !record.init.is_alive() {
         return Err(not_running());
     }
-    match pidfd::signal(&process, signal) {
-        Err(source) if source.raw_os_error() == Some(libc::ESRCH) => Err(not_running()),
-        other => other.map_err(|source| Error::system(format!("signal process {}", record.init.pid), source)),
+    match reach::signal(&found, record.init.pid, signal)? {
+        Reached::Yes => Ok(()),
+        Reached::HasEnded => Err(not_running()),
     }
 }
 
@@ -65,12 +65,8 @@ fn all(record: &Record, signal: i32) -> Result<(), Error> {
         return cgroup::kill_all(&record.cgroup);
     }
     for pid in cgroup::procs(&record.cgroup)? {
-        let sent = pidfd::open(pid).and_then(|process| pidfd::signal(process, signal));
-        match sent {
-            Err(source) if source.raw_os_error() != Some(libc::ESRCH) => {
-                return Err(Error::system(format!("signal process {pid}"), source));
-            }
-            _ => {}
+        if let Some(found) = reach::open(pid)? {
+            reach::signal(&found, pid, signal)?;
         }
     }
     Ok(())

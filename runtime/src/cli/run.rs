@@ -114,7 +114,8 @@ fn start(born: &Born, global: &Global) -> Result<Begun, Error> {
             Some(FromInit::Failed(error)) => return Err(error),
             Some(FromInit::Warning(text)) => global.log.warn(&text),
             Some(_) => {
-                drop(pidfd::signal(&born.alive.init.pidfd, libc::SIGKILL));
+                let init = &born.alive.init;
+                drop(pidfd::signal_child(&init.pidfd, init.pid, libc::SIGKILL));
             }
         }
     }

@@ -7,10 +7,9 @@ use clap::Parser;
 use super::Global;
 use crate::bundle;
 use crate::error::{Error, Kind};
-use crate::host::{hooks, remove, start as host};
+use crate::host::{hooks, reach, remove, start as host};
 use crate::plan;
 use crate::state::{ContainerId, Record, Status};
-use crate::sys::pidfd;
 
 /// executes the user defined process in a created container
 #[derive(Parser, Debug)]
@@ -46,10 +45,10 @@ fn poststart(config: &str, record: &Record) -> Result<(), Error> {
     let hooks = plan::hooks::plan(&bundle::recorded(config)?)?.poststart;
     let run = hooks::run(&hooks, "poststart", "running", record);
     if run.is_err()
-        && let Ok(init) = pidfd::open(record.init.pid)
+        && let Ok(Some(init)) = reach::open(record.init.pid)
         && record.init.is_alive()
     {
-        drop(pidfd::signal(&init, libc::SIGKILL));
+        drop(reach::signal(&init, record.init.pid, libc::SIGKILL));
     }
     run
 }

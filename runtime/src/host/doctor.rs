@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::calls;
 use super::cgroup::file;
 use crate::plan::caps;
 use crate::plan::facts::{Caller, Cgroups, Facts, Kernel, UserNs};
@@ -30,18 +31,23 @@ pub enum State {
 }
 
 impl Finding {
-    fn good(what: &'static str, text: impl Into<String>) -> Self {
+    pub(super) fn good(what: &'static str, text: impl Into<String>) -> Self {
         Self { what, state: State::Good, text: text.into(), mend: None }
     }
 
-    fn bad(what: &'static str, state: State, text: impl Into<String>, mend: impl Into<String>) -> Self {
+    pub(super) fn bad(
+        what: &'static str,
+        state: State,
+        text: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Self {
         Self { what, state, text: text.into(), mend: Some(mend.into()) }
     }
 }
 
 /// Everything, in the order in which a container needs it.
 pub fn examine(facts: &Facts) -> Vec<Finding> {
-    let mut all = vec![kernel(facts.kernel), caller(&facts.caller)];
+    let mut all = vec![kernel(facts.kernel), calls::examine(&facts.caller), caller(&facts.caller)];
     if !facts.caller.may_on_host(caps::SYS_ADMIN) {
         all.push(user_namespaces());
         if facts.caller.user_ns == UserNs::Initial {

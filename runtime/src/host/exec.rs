@@ -8,14 +8,15 @@ use nix::sys::stat::Mode;
 
 use super::cgroup::Beside;
 use super::spawn::{Birth, Placed, Spawned, spawn};
-use super::{cgroup, console, hooks, proc, seccomp_agent, undo};
+use super::{cgroup, console, hooks, proc, reach, seccomp_agent, undo};
 use crate::error::{Error, Kind};
 use crate::init::join::{self, Kit};
+use crate::init::namespaces::enter_process;
 use crate::init::{Host, procfs, sched};
 use crate::plan::join::{Joining, Root};
 use crate::plan::{Keyring, Side};
 use crate::state::{self, Record};
-use crate::sys::{ns, pidfd, process};
+use crate::sys::process;
 use crate::wire::{self, FromInit, HostEnd};
 
 /// What is to be started.
@@ -71,7 +72,7 @@ pub fn start(order: &Order<'_>) -> Result<(Spawned, Option<OwnedFd>), Error> {
         birth.before.push((plan.before, duplicate(&target)?));
     } else if plan.before != 0 {
         // It changes nothing for ourselves, only for our one child.
-        ns::enter(&target, plan.before)
+        enter_process(&proc, &target, plan.before)
             .map_err(|source| Error::system("join the pid namespace of the container", source))?;
     }
     let mut kit = Kit {
@@ -106,7 +107,7 @@ pub fn start(order: &Order<'_>) -> Result<(Spawned, Option<OwnedFd>), Error> {
 /// The container's init, by which its namespaces are entered.
 pub(super) fn target(record: &Record) -> Result<OwnedFd, Error> {
     let gone = || Error::new(Kind::Invalid, "cannot exec in a stopped container");
-    let target = pidfd::open(record.init.pid).map_err(|_| gone())?;
+    let target = reach::open(record.init.pid)?.ok_or_else(gone)?;
     // Checked after opening: the descriptor means this process and no later one of the same number.
     match record.init.is_alive() {
         true => Ok(target),

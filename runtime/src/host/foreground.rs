@@ -65,7 +65,7 @@ fn on_signal(number: i32, child: &Spawned, master: Option<&OwnedFd>) -> Result<O
         libc::SIGPIPE | libc::SIGURG => Ok(None),
         number => {
             // Gone already: its SIGCHLD is under way.
-            drop(pidfd::signal(&child.pidfd, number));
+            drop(pidfd::signal_child(&child.pidfd, child.pid, number));
             Ok(None)
         }
     }

@@ -13,11 +13,11 @@ use super::spawn::{Birth, spawn};
 use super::{proc, sources};
 use crate::error::{Error, Kind};
 use crate::init::mounts::{Site, attach_all, change_late};
-use crate::init::namespaces::become_root;
+use crate::init::namespaces::{become_root, enter_process};
 use crate::init::sources::Sources;
 use crate::plan::live::{Change, Deed};
 use crate::state::Record;
-use crate::sys::{clone, ns, path, pidfd};
+use crate::sys::{clone, path, pidfd};
 use crate::wire;
 
 /// Sources are opened in the host's view; everything else is done by a child in the container's namespaces, so that a path leads
@@ -35,7 +35,7 @@ pub fn change(record: &Record, change: &Change) -> Result<(), Error> {
         let target = target.try_clone().map_err(|source| Error::system("duplicate a descriptor", source))?;
         birth.before.push((change.before, target));
     } else if change.before != 0 {
-        ns::enter(&target, change.before)
+        enter_process(&proc, &target, change.before)
             .map_err(|source| Error::system("join the pid namespace of the container", source))?;
     }
     let (reader, writer) =
@@ -62,7 +62,7 @@ pub fn change(record: &Record, change: &Change) -> Result<(), Error> {
 }
 
 fn inside(change: &Change, target: &OwnedFd, (proc, opened): (&OwnedFd, &mut Sources)) -> Result<(), Error> {
-    ns::enter(target, change.inside)
+    enter_process(proc, target, change.inside)
         .map_err(|source| Error::system("join the namespaces of the container", source))?;
     if (change.before | change.inside) & libc::CLONE_NEWUSER != 0 {
         become_root()?;

@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing is decided here; what is done comes out of a plan or a record.
 
+mod calls;
 pub mod cgroup;
 pub mod clock;
 pub mod console;
@@ -17,6 +18,7 @@ pub mod in_place;
 pub mod live_mounts;
 pub mod net_devices;
 pub mod proc;
+pub mod reach;
 pub mod remove;
 pub mod seal;
 pub mod seccomp_agent;

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::cgroup;
+use super::reach::{self, Reached};
 use crate::error::Error;
 use crate::state::{Entry, FIFO, Intent, Record, Status};
-use crate::sys::pidfd;
 
 /// Where a container is in its life, asked of the kernel now. `dir` is its state directory.
 pub fn status(record: &Record, dir: &Path) -> Result<Status, Error> {
@@ -50,14 +50,13 @@ fn kill_init(record: &Record) -> Result<(), Error> {
     let wrong = |source| {
         Error::system(format!("kill process {} of container {}", record.init.pid, record.id), source)
     };
-    let Ok(init) = pidfd::open(record.init.pid) else { return Ok(()) };
+    let Some(init) = reach::open(record.init.pid)? else { return Ok(()) };
     // Checked after opening: from here on the descriptor means this process and no other.
     if !record.init.is_alive() {
         return Ok(());
     }
-    match pidfd::signal(&init, libc::SIGKILL) {
-        Err(source) if source.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
-        other => other.map_err(wrong)?,
+    if reach::signal(&init, record.init.pid, libc::SIGKILL)? == Reached::HasEnded {
+        return Ok(());
     }
     // One that is frozen on v1 dies only when it goes on; one that is not frozen does not mind.
     if cgroup::is_frozen(&record.cgroup).unwrap_or(false) {

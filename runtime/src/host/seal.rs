@@ -71,7 +71,7 @@ fn is_exposed(image: &OwnedFd) -> io::Result<bool> {
 }
 
 fn readonly_mount(image: &OwnedFd) -> io::Result<OwnedFd> {
-    let tree = mount::clone_tree(image, c"", 0)?;
+    let tree = mount::clone_tree(image, 0)?;
     mount::set_attrs(&tree, libc::MOUNT_ATTR_RDONLY, 0, 0)?;
     Ok(tree)
 }

@@ -20,7 +20,13 @@ use crate::plan::{Plan, Side};
 pub fn open(plan: &Plan, proc: &OwnedFd) -> Result<Sources, Error> {
     let mut opened = Sources { idmaps: idmaps(&plan.mounts, proc)?, ..Sources::default() };
     if plan.sources == Side::Host {
-        sources::open(plan, &mut opened)?;
+        match sources::open(plan, &mut opened) {
+            // Without open_tree nothing can be handed over: init opens what it can reach, in the old way.
+            Err(error) if error.errno() == Some(libc::ENOSYS) => {
+                opened = Sources { idmaps: opened.idmaps, ..Sources::default() };
+            }
+            other => other?,
+        }
     }
     Ok(opened)
 }

@@ -6,8 +6,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use nix::fcntl::OFlag;
 
 use super::cgroup::Beside;
+use super::proc;
 use crate::error::Error;
-use crate::init::namespaces::name;
+use crate::init::namespaces::{enter_process, name};
 use crate::sys::clone::{self, Child, Options, Side};
 use crate::sys::{fds, ns, pidfd};
 use crate::wire;
@@ -60,7 +61,7 @@ fn clone_with(birth: &Birth<'_>, more: i32) -> Result<(Side, Placed), Error> {
     let placed = if birth.cgroup.is_some() { Placed::InCgroup } else { Placed::Nowhere };
     match clone::clone3(&Options { flags, cgroup: birth.cgroup }) {
         Ok(side) => Ok((side, placed)),
-        Err(source) if source.raw_os_error() == Some(libc::ENOSYS) => {
+        Err(source) if is_old(&source) => {
             let side = clone::clone(flags).map_err(refused)?;
             Ok((side, Placed::Nowhere))
         }
@@ -73,6 +74,11 @@ fn clone_with(birth: &Birth<'_>, more: i32) -> Result<(Side, Placed), Error> {
         }
         Err(source) => Err(refused(source)),
     }
+}
+
+/// No clone3 at all; or E2BIG: one that is older than CLONE_INTO_CGROUP (Linux 5.7).
+fn is_old(source: &io::Error) -> bool {
+    matches!(source.raw_os_error(), Some(libc::ENOSYS | libc::E2BIG))
 }
 
 fn refused(source: io::Error) -> Error {
@@ -93,7 +99,7 @@ fn refused(source: io::Error) -> Error {
 fn through_go_between(birth: &Birth<'_>, child: impl FnOnce(Placed)) -> Result<Spawned, Error> {
     let (reader, writer) =
         nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|errno| Error::system("make a pipe", errno))?;
-    let between = match clone::clone3(&Options { flags: libc::CLONE_FILES, cgroup: None }).map_err(refused)? {
+    let between = match clone_files()? {
         Side::Parent(between) => between,
         Side::Child => go_between(birth, &writer, child),
     };
@@ -116,6 +122,14 @@ fn through_go_between(birth: &Birth<'_>, child: impl FnOnce(Placed)) -> Result<S
         _ => Placed::Nowhere,
     };
     Ok(Spawned { pid: i32::from_le_bytes(*pid), pidfd, placed })
+}
+
+fn clone_files() -> Result<Side, Error> {
+    match clone::clone3(&Options { flags: libc::CLONE_FILES, cgroup: None }) {
+        Err(source) if is_old(&source) => clone::clone(libc::CLONE_FILES),
+        other => other,
+    }
+    .map_err(refused)
 }
 
 fn go_between(birth: &Birth<'_>, writer: &OwnedFd, child: impl FnOnce(Placed)) -> ! {
@@ -146,8 +160,14 @@ fn go_between(birth: &Birth<'_>, writer: &OwnedFd, child: impl FnOnce(Placed)) -
 
 fn enter(before: &[(i32, OwnedFd)]) -> Result<(), Error> {
     for (flags, target) in before {
-        ns::enter(target, *flags)
-            .map_err(|source| Error::system(format!("join the {} namespace", name(*flags)), source))?;
+        let entered = match ns::enter(target, *flags) {
+            // A process, to a kernel that takes none.
+            Err(source) if source.raw_os_error() == Some(libc::EINVAL) => {
+                enter_process(&proc::open_proc()?, target, *flags)
+            }
+            other => other,
+        };
+        entered.map_err(|source| Error::system(format!("join the {} namespace", name(*flags)), source))?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::sys::pidfd::{self, Exit};
 /// Ends a child of ours and waits for it, so that its cgroup is empty.
 pub fn end(child: &Spawned) {
     // It may have ended by itself, which is as good.
-    drop(pidfd::signal(&child.pidfd, libc::SIGKILL));
+    drop(pidfd::signal_child(&child.pidfd, child.pid, libc::SIGKILL));
     drop(pidfd::wait(&child.pidfd));
 }
 

@@ -5,20 +5,27 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use crate::error::{Error, Kind};
 use crate::sys::fds;
 
-/// Closes whatever is neither a standard stream, nor preserved, nor in `keep`: the runtime's, and what leaked into it.
-pub fn close_foreign(preserved: u32, keep: &mut [RawFd]) -> Result<(), Error> {
+/// Closes whatever is neither a standard stream, nor preserved, nor in `keep`: the runtime's, and what leaked into it. `proc` is the
+/// host's, which may be among what is closed.
+pub fn close_foreign(proc: &OwnedFd, preserved: u32, keep: &mut [RawFd]) -> Result<(), Error> {
     keep.sort_unstable();
-    let mut first = preserved.saturating_add(3);
-    let closed = (|| {
-        for fd in keep.iter().map(|fd| fd.cast_unsigned()) {
-            if fd > first {
-                fds::close_range(first, fd - 1)?;
-            }
-            first = first.max(fd.saturating_add(1));
+    let lowest = preserved.saturating_add(3);
+    let closed = match close_between(lowest, keep) {
+        Err(source) if source.raw_os_error() == Some(libc::ENOSYS) => fds::close_listed(proc, lowest, keep),
+        other => other,
+    };
+    closed.map_err(|source| Error::system("close descriptors", source))
+}
+
+fn close_between(lowest: u32, keep: &[RawFd]) -> std::io::Result<()> {
+    let mut first = lowest;
+    for fd in keep.iter().map(|fd| fd.cast_unsigned()) {
+        if fd > first {
+            fds::close_range(first, fd - 1)?;
         }
-        fds::close_range(first, u32::MAX)
-    })();
-    closed.map_err(|source: std::io::Error| Error::system("close descriptors", source))
+        first = first.max(fd.saturating_add(1));
+    }
+    fds::close_range(first, u32::MAX)
 }
 
 /// Lets execve pass on the preserved descriptors, and nothing else: all others close on exec from birth.

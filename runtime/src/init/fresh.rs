@@ -9,7 +9,7 @@ use super::place::{self, Origin, Place};
 use crate::error::Error;
 use crate::plan::mount_options::{CopyUp, Param};
 use crate::plan::mounts::{Fresh, Mode, Mount};
-use crate::sys::mount;
+use crate::sys::{mount, staged};
 
 /// Makes the file system, fills it where asked, and attaches it.
 pub fn attach(planned: &Mount, wanted: &Fresh, site: &Site<'_>) -> Result<OwnedFd, Error> {
@@ -60,6 +60,41 @@ fn plain(source: std::io::Error) -> Refusal {
 
 /// A detached mount.
 pub fn make(kind: &str, source: &str, params: &[Param], attrs: u64) -> Result<OwnedFd, Refusal> {
+    match on_descriptors(kind, source, params, attrs) {
+        // One of the calls is missing.
+        Err((why, _)) if why.raw_os_error() == Some(libc::ENOSYS) => {
+            let params: Vec<String> = params.iter().map(as_option).collect();
+            on_stage(kind, source, &params.join(","), attrs).map_err(plain)
+        }
+        other => other,
+    }
+}
+
+/// mount(2) has one flag for a mount and a file system that are read-only.
+fn on_stage(kind: &str, source: &str, params: &str, attrs: u64) -> std::io::Result<OwnedFd> {
+    let readonly = attrs & libc::MOUNT_ATTR_RDONLY;
+    if readonly == 0 || !is_virtual(kind) {
+        return staged::make(kind, source, params, (attrs, 0));
+    }
+    match staged::make(kind, source, params, (attrs & !readonly, readonly)) {
+        // In a user namespace where the one that is there is read-only, another one has to be so from the beginning.
+        Err(denied) if denied.raw_os_error() == Some(libc::EPERM) => {
+            staged::make(kind, source, params, (attrs, 0))
+        }
+        other => other,
+    }
+}
+
+/// As mount(2) takes it: what has a comma in it, as a label has, is quoted.
+fn as_option(param: &Param) -> String {
+    match param {
+        Param::Flag(key) => key.clone(),
+        Param::Value(key, value) if value.contains(',') => format!("{key}=\"{value}\""),
+        Param::Value(key, value) => format!("{key}={value}"),
+    }
+}
+
+fn on_descriptors(kind: &str, source: &str, params: &[Param], attrs: u64) -> Result<OwnedFd, Refusal> {
     let context = mount::fsopen(&text(kind)?).map_err(plain)?;
     let made = set_all(&context, source, params).and_then(|()| {
         if attrs & libc::MOUNT_ATTR_RDONLY != 0 && !is_virtual(kind) {

@@ -12,7 +12,6 @@ use super::{
 use crate::error::Error;
 use crate::plan::Keyring;
 use crate::plan::join::Joining;
-use crate::sys::ns;
 use crate::wire::InitEnd;
 
 /// What the host hands over.
@@ -49,7 +48,7 @@ fn prepare(planned: &Joining, kit: &Kit<'_>) -> Result<Prepared, Error> {
     let mut keep = vec![kit.wire.as_fd().as_raw_fd(), kit.proc.as_raw_fd(), kit.target.as_raw_fd()];
     keep.extend(kit.root.iter().map(AsRawFd::as_raw_fd));
     // First of all, as for init: here hostile processes are in the same pid namespace already.
-    fds::close_foreign(process.preserve_fds, &mut keep)?;
+    fds::close_foreign(kit.proc, process.preserve_fds, &mut keep)?;
     own_session()?;
     signals::reset(kit.ignored_signals)?;
     if kit.host == Host::HasWork {
@@ -57,7 +56,7 @@ fn prepare(planned: &Joining, kit: &Kit<'_>) -> Result<Prepared, Error> {
     }
     // All at once: the kernel checks the rights for each with those held before, and takes all or none.
     if planned.inside != 0 {
-        ns::enter(&kit.target, planned.inside)
+        namespaces::enter_process(kit.proc, &kit.target, planned.inside)
             .map_err(|source| Error::system("join the namespaces of the container", source))?;
     }
     if (planned.before | planned.inside) & libc::CLONE_NEWUSER != 0 {

@@ -122,7 +122,7 @@ struct Prepared {
 fn prepare(plan: &Plan, kit: &Kit<'_>, sources: Sources) -> Result<Prepared, Error> {
     let process = &plan.process;
     // First of all: a leaked descriptor is a way out of any namespace (CVE-2016-9962).
-    fds::close_foreign(process.preserve_fds, &mut descriptors(kit, &sources))?;
+    fds::close_foreign(kit.proc, process.preserve_fds, &mut descriptors(kit, &sources))?;
     // Whatever a step may wait for.
     die_with_host(Some(Signal::SIGKILL))?;
     // Before anything can fail in a way that a signal to the caller's session would hide.
@@ -193,6 +193,10 @@ fn mount_everything(plan: &Plan, kit: &Kit<'_>, mut sources: Sources) -> Result<
     // Modes are meant as they are written.
     umask(Mode::empty());
     root::set_propagation(&plan.rootfs)?;
+    if plan.namespaces.makes(libc::CLONE_NEWNS) {
+        // Nobody else is in this mount namespace: what an old kernel has to make in view is made here unseen.
+        sys::staged::permit(kit.proc);
+    }
     // Before the root is attached, which may end the propagation from the host.
     sources::open(plan, &mut sources)?;
     let root =
@@ -232,6 +236,7 @@ fn mount_everything(plan: &Plan, kit: &Kit<'_>, mut sources: Sources) -> Result<
         Some(peer) => console::take(&peer, &plan.process.user)?,
         None => streams::replace_null(kit.proc, &root)?,
     }
+    sys::staged::end();
     Ok(root)
 }
 
@@ -272,7 +277,7 @@ fn give_up_rights(
     let mut keep = around.keep;
     keep.push(around.root.as_raw_fd());
     // Before a filter may forbid it: mounts, directories, the host's proc.
-    fds::close_foreign(process.preserve_fds, &mut keep)?;
+    fds::close_foreign(around.proc, process.preserve_fds, &mut keep)?;
     if let (Some(filter), NewPrivileges::Possible) = (filter, process.new_privileges) {
         // Without no_new_privs a filter is loaded by right of CAP_SYS_ADMIN, which goes with the next steps.
         seccomp::load(filter, around.wire)?;

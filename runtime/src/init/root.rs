@@ -98,6 +98,10 @@ fn pivot(root: &OwnedFd) -> std::io::Result<()> {
     nix::unistd::fchdir(root)?;
     sys::mount::pivot_root_here()?;
     // The old root lies over the new one now, and the working directory is in it.
+    if sys::staged::is_there() {
+        // And the stage over it.
+        umount2(".", MntFlags::MNT_DETACH)?;
+    }
     umount2(".", MntFlags::MNT_DETACH)?;
     Ok(nix::unistd::chdir("/")?)
 }

@@ -9,10 +9,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::error::Error;
-use crate::plan::Plan;
 use crate::plan::devices::{Make, Node};
 use crate::plan::mount_options::Tree;
 use crate::plan::mounts::{Bind, Mount, Source, What};
+use crate::plan::{Plan, Side};
 use crate::sys::mount;
 
 /// Detached mounts, by the plan's indexes.
@@ -42,9 +42,9 @@ impl Sources {
 /// Opens whatever is not open yet.
 pub fn open(plan: &Plan, sources: &mut Sources) -> Result<(), Error> {
     if sources.root.is_none() {
-        sources.root = Some(open_root(&plan.rootfs.path)?);
+        sources.root = Some(open_root(&plan.rootfs.path).map_err(|error| unreachable(plan, error))?);
     }
-    open_binds(&plan.mounts, sources)?;
+    open_binds(&plan.mounts, sources).map_err(|error| unreachable(plan, error))?;
     if sources.devices.is_empty() && plan.devices.make == Make::Bind {
         let opened: Result<Vec<_>, Error> = plan.devices.nodes.iter().map(open_device).collect();
         sources.devices = opened?;
@@ -67,6 +67,15 @@ pub fn open_binds(mounts: &[Mount], sources: &mut Sources) -> Result<(), Error> 
     Ok(())
 }
 
+/// The host was to open it, and had no call to.
+fn unreachable(plan: &Plan, error: Error) -> Error {
+    match (plan.sources, error.errno()) {
+        (Side::Host, Some(libc::EACCES)) => error
+            .hint("the mapped root may not reach it; without open_tree (Linux 5.2) nobody opens it for him"),
+        _ => error,
+    }
+}
+
 fn open_root(path: &Path) -> Result<OwnedFd, Error> {
     clone_at(path, Tree::Whole)
         .map_err(|source| Error::system(format!("open the root file system {}", path.display()), source))
@@ -85,7 +94,10 @@ pub fn translate(mount: &OwnedFd, bind: &Bind, idmap: Option<&OwnedFd>) -> Resul
     let (Some(wanted), Some(users)) = (&bind.idmap, idmap) else { return Ok(()) };
     mount::set_idmap(mount, users, wanted.tree.flag()).map_err(|source| {
         let (Source::Host(path) | Source::Root(path)) = &bind.source;
-        let hint = "its file system may not know idmapped mounts, or belong to another user namespace";
+        let hint = match source.raw_os_error() {
+            Some(libc::ENOSYS) => "idmapped mounts need mount_setattr, of Linux 5.12",
+            _ => "its file system may not know idmapped mounts, or belong to another user namespace",
+        };
         Error::system(format!("map the ids of the mount source {}", path.display()), source).hint(hint)
     })
 }
@@ -107,5 +119,5 @@ fn clone_at(path: &Path, tree: Tree) -> std::io::Result<OwnedFd> {
 
 /// A copy of what is open, which is in this mount namespace.
 pub fn clone_of(open: impl AsFd, tree: Tree) -> std::io::Result<OwnedFd> {
-    mount::clone_tree(open, c"", tree.flag())
+    mount::clone_tree(open, tree.flag())
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use super::check;
+use super::missing::as_enosys;
 
 /// Which side of a clone this is.
 #[derive(Debug)]
@@ -70,7 +71,7 @@ pub fn clone3(options: &Options<'_>) -> io::Result<Side> {
     // SAFETY: the kernel reads exactly size_of(Args) bytes and writes one descriptor to `pidfd`, which outlives the call; no
     // flag that shares memory or stack is passed.
     let result = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<Args>()) };
-    match check(result)? {
+    match check(result).map_err(|source| as_enosys(source, libc::SYS_clone3))? {
         0 => Ok(Side::Child),
         pid => Ok(Side::Parent(Child {
             pid: i32::try_from(pid).map_err(io::Error::other)?,

@@ -3,23 +3,61 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use nix::dir::Dir;
+use nix::fcntl::OFlag;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::sys::stat::Mode;
 
 use super::check;
+use super::missing::{as_enosys, is_missing};
 
-/// Closes every descriptor from `first` to `last`.
+/// Closes every descriptor from `first` to `last`. ENOSYS: the kernel is older than 5.9, or a filter refuses.
 pub fn close_range(first: u32, last: u32) -> io::Result<()> {
-    range(first, last, 0)
+    range(first, last, 0).map_err(|source| as_enosys(source, libc::SYS_close_range))
+}
+
+/// What is left then: one by one, all from `first` on that are not in `keep`, as the caller's own /proc lists them.
+pub fn close_listed(proc: impl AsFd, first: u32, keep: &[RawFd]) -> io::Result<()> {
+    for number in listed(proc, first, u32::MAX)?.into_iter().filter(|number| !keep.contains(number)) {
+        // SAFETY: as for a range. The listing's own descriptor is closed already, which is EBADF.
+        let _ = unsafe { libc::close(number) };
+    }
+    Ok(())
 }
 
 /// Lets execve close every descriptor from `first` to `last`.
 pub fn close_range_on_exec(first: u32, last: u32) -> io::Result<()> {
-    range(first, last, libc::CLOSE_RANGE_CLOEXEC)
+    match range(first, last, libc::CLOSE_RANGE_CLOEXEC) {
+        // EINVAL: the call is older than this flag (Linux 5.11).
+        Err(source)
+            if source.raw_os_error() == Some(libc::EINVAL) || is_missing(&source, libc::SYS_close_range) =>
+        {
+            let proc = nix::fcntl::open("/proc", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+            for number in listed(proc, first, last)? {
+                // SAFETY: F_SETFD takes an integer; EBADF is the listing's own.
+                let _ = unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+            }
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 fn range(first: u32, last: u32, flags: u32) -> io::Result<()> {
     // SAFETY: three integers. Closing is only asked for by a fresh child, whose copies of the parent's owners never run.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(drop)
+}
+
+/// The open ones among these numbers.
+fn listed(proc: impl AsFd, first: u32, last: u32) -> io::Result<Vec<RawFd>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut listing = Dir::openat(proc, "self/fd", flags, Mode::empty())?;
+    let mut numbers = Vec::new();
+    for entry in listing.iter() {
+        let name = entry?.file_name().to_str().ok().and_then(|name| name.parse::<u32>().ok());
+        numbers.extend(name.filter(|number| (first..=last).contains(number)).map(u32::cast_signed));
+    }
+    Ok(numbers)
 }
 
 /// Lets a descriptor survive execve. EBADF where it is not open.

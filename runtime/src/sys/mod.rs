@@ -14,6 +14,7 @@ pub mod fds;
 pub mod first;
 pub mod keyring;
 pub mod mempolicy;
+pub mod missing;
 pub mod mount;
 pub mod net;
 pub mod ns;
@@ -23,7 +24,9 @@ pub mod process;
 pub mod sched;
 pub mod seccomp;
 pub mod signal;
+pub mod staged;
 pub mod tty;
+mod walk;
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};

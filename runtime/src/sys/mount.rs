@@ -1,10 +1,15 @@
 //! The descriptor-based mount calls (Linux 5.2, `mount_setattr` 5.12) and `pivot_root`.
+//!
+//! Where a call is missing and `staged` may do the same in another way, it does; ENOSYS says that it may not.
 
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
-use super::{check, owned};
+use super::missing::{as_enosys, is_missing};
+use super::{check, owned, staged};
 
 const OPEN_TREE_CLONE: u32 = 1;
 const OPEN_TREE_CLOEXEC: u32 = libc::O_CLOEXEC.cast_unsigned();
@@ -30,7 +35,8 @@ struct MountAttr {
 /// A context for a new file system of this kind.
 pub fn fsopen(kind: &CStr) -> io::Result<OwnedFd> {
     // SAFETY: the name is NUL-terminated and only read.
-    owned(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC) })
+    let context = owned(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC) });
+    context.map_err(|source| as_enosys(source, libc::SYS_fsopen))
 }
 
 /// Sets a parameter without a value.
@@ -39,7 +45,7 @@ pub fn set_flag(context: impl AsFd, key: &CStr) -> io::Result<()> {
     let fd = context.as_fd().as_raw_fd();
     // SAFETY: the key is NUL-terminated, the value is null as this command demands, both are only read.
     let result = unsafe { libc::syscall(libc::SYS_fsconfig, fd, FSCONFIG_SET_FLAG, key.as_ptr(), null, 0) };
-    check(result).map(drop)
+    configured(result)
 }
 
 /// Sets a parameter.
@@ -47,8 +53,7 @@ pub fn set_string(context: impl AsFd, key: &CStr, value: &CStr) -> io::Result<()
     let fd = context.as_fd().as_raw_fd();
     let (key, value) = (key.as_ptr(), value.as_ptr());
     // SAFETY: key and value are NUL-terminated and only read.
-    let result = unsafe { libc::syscall(libc::SYS_fsconfig, fd, FSCONFIG_SET_STRING, key, value, 0) };
-    check(result).map(drop)
+    configured(unsafe { libc::syscall(libc::SYS_fsconfig, fd, FSCONFIG_SET_STRING, key, value, 0) })
 }
 
 /// Makes the superblock.
@@ -56,32 +61,48 @@ pub fn create(context: impl AsFd) -> io::Result<()> {
     let null = std::ptr::null::<libc::c_char>();
     let fd = context.as_fd().as_raw_fd();
     // SAFETY: this command takes neither key nor value.
-    let result = unsafe { libc::syscall(libc::SYS_fsconfig, fd, FSCONFIG_CMD_CREATE, null, null, 0) };
-    check(result).map(drop)
+    configured(unsafe { libc::syscall(libc::SYS_fsconfig, fd, FSCONFIG_CMD_CREATE, null, null, 0) })
+}
+
+fn configured(result: libc::c_long) -> io::Result<()> {
+    check(result).map(drop).map_err(|source| as_enosys(source, libc::SYS_fsconfig))
 }
 
 /// A detached mount of a superblock that was made, with mount attributes.
 pub fn fsmount(context: impl AsFd, attrs: u64) -> io::Result<OwnedFd> {
     let fd = context.as_fd().as_raw_fd();
     // SAFETY: three integers.
-    owned(unsafe { libc::syscall(libc::SYS_fsmount, fd, FSMOUNT_CLOEXEC, attrs) })
+    let mount = owned(unsafe { libc::syscall(libc::SYS_fsmount, fd, FSMOUNT_CLOEXEC, attrs) });
+    mount.map_err(|source| as_enosys(source, libc::SYS_fsmount))
 }
 
-/// A detached copy of the mount at `path`, relative to `dir`; an empty path means `dir` itself. `recursive` is `AT_RECURSIVE` or 0.
-pub fn clone_tree(dir: impl AsFd, path: &CStr, recursive: i32) -> io::Result<OwnedFd> {
-    open_tree(dir.as_fd().as_raw_fd(), path, (recursive & libc::AT_RECURSIVE).cast_unsigned())
+/// A detached copy of the mount that `source` is a part of, beginning with it. `recursive` is `AT_RECURSIVE` or 0.
+pub fn clone_tree(source: impl AsFd, recursive: i32) -> io::Result<OwnedFd> {
+    let source = source.as_fd();
+    let again = |recursive| staged::bind(source, recursive);
+    open_tree((source.as_raw_fd(), c""), recursive, again)
 }
 
 /// The same by an absolute path.
 pub fn clone_tree_at(path: &CStr, recursive: i32) -> io::Result<OwnedFd> {
-    open_tree(libc::AT_FDCWD, path, (recursive & libc::AT_RECURSIVE).cast_unsigned())
+    let again =
+        |recursive| staged::bind_at(Path::new(std::ffi::OsStr::from_bytes(path.to_bytes())), recursive);
+    open_tree((libc::AT_FDCWD, path), recursive, again)
 }
 
-fn open_tree(dir: RawFd, path: &CStr, flags: u32) -> io::Result<OwnedFd> {
+fn open_tree(
+    (dir, path): (RawFd, &CStr),
+    recursive: i32,
+    again: impl FnOnce(bool) -> io::Result<OwnedFd>,
+) -> io::Result<OwnedFd> {
+    let recursive = (recursive & libc::AT_RECURSIVE).cast_unsigned();
     let empty = if path.is_empty() { libc::AT_EMPTY_PATH.cast_unsigned() } else { 0 };
-    let flags = flags | empty | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
+    let flags = recursive | empty | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
     // SAFETY: the path is NUL-terminated and only read.
-    owned(unsafe { libc::syscall(libc::SYS_open_tree, dir, path.as_ptr(), flags) })
+    match owned(unsafe { libc::syscall(libc::SYS_open_tree, dir, path.as_ptr(), flags) }) {
+        Err(source) if is_missing(&source, libc::SYS_open_tree) => again(recursive != 0),
+        other => other,
+    }
 }
 
 /// Puts a detached mount on what `target` refers to.
@@ -90,25 +111,38 @@ pub fn attach(mount: impl AsFd, target: impl AsFd) -> io::Result<()> {
     let flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH;
     // SAFETY: both paths are empty NUL-terminated literals.
     let result = unsafe { libc::syscall(libc::SYS_move_mount, from, c"".as_ptr(), to, c"".as_ptr(), flags) };
-    check(result).map(drop)
+    match check(result) {
+        Err(source) if is_missing(&source, libc::SYS_move_mount) => staged::attach(mount, target),
+        other => other.map(drop),
+    }
 }
 
 /// Changes attributes of the mount whose root `mount` is; `recursive` is `AT_RECURSIVE` or 0.
 pub fn set_attrs(mount: impl AsFd, set: u64, clear: u64, recursive: i32) -> io::Result<()> {
     let attrs = MountAttr { attr_set: set & !MOUNT_ATTR_IDMAP, attr_clr: clear, ..MountAttr::default() };
-    setattr(mount.as_fd(), &attrs, recursive)
+    match setattr(mount.as_fd(), &attrs, recursive) {
+        Err(source) if is_missing(&source, libc::SYS_mount_setattr) => {
+            staged::set_attrs(mount, (set, clear), recursive != 0)
+        }
+        other => other,
+    }
 }
 
 /// Sets one kind of propagation (`MS_PRIVATE` and so on).
 pub fn set_propagation(mount: impl AsFd, propagation: u64, recursive: i32) -> io::Result<()> {
-    setattr(mount.as_fd(), &MountAttr { propagation, ..MountAttr::default() }, recursive)
+    match setattr(mount.as_fd(), &MountAttr { propagation, ..MountAttr::default() }, recursive) {
+        Err(source) if is_missing(&source, libc::SYS_mount_setattr) => {
+            staged::set_propagation(mount, propagation, recursive != 0)
+        }
+        other => other,
+    }
 }
 
 /// Translates ownership as the user namespace behind `users` does.
 pub fn set_idmap(mount: impl AsFd, users: impl AsFd, recursive: i32) -> io::Result<()> {
     let userns_fd = u64::try_from(users.as_fd().as_raw_fd()).map_err(io::Error::other)?;
     let attrs = MountAttr { attr_set: MOUNT_ATTR_IDMAP, userns_fd, ..MountAttr::default() };
-    setattr(mount.as_fd(), &attrs, recursive)
+    setattr(mount.as_fd(), &attrs, recursive).map_err(|source| as_enosys(source, libc::SYS_mount_setattr))
 }
 
 fn setattr(mount: BorrowedFd<'_>, attrs: &MountAttr, recursive: i32) -> io::Result<()> {

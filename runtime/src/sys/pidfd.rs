@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use super::missing::as_enosys;
 use super::{check, owned};
 
 /// How a process ended.
@@ -25,7 +26,8 @@ impl Exit {
 /// A descriptor of a process that exists.
 pub fn open(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: two integers.
-    owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
+    let opened = owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) });
+    opened.map_err(|source| as_enosys(source, libc::SYS_pidfd_open))
 }
 
 /// Sends a signal; 0 only asks whether it could.
@@ -33,7 +35,19 @@ pub fn signal(process: impl AsFd, signal: i32) -> io::Result<()> {
     let null = std::ptr::null::<libc::siginfo_t>();
     let fd = process.as_fd().as_raw_fd();
     // SAFETY: a null siginfo means that of kill(2).
-    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, null, 0) }).map(drop)
+    let sent = check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, null, 0) });
+    sent.map(drop).map_err(|source| as_enosys(source, libc::SYS_pidfd_send_signal))
+}
+
+/// The same to a child that nobody has waited for yet: its number is its own still, and serves where the call is missing.
+pub fn signal_child(process: impl AsFd, pid: i32, number: i32) -> io::Result<()> {
+    match signal(process, number) {
+        Err(source) if source.raw_os_error() == Some(libc::ENOSYS) => {
+            // SAFETY: two integers.
+            check(unsafe { libc::kill(pid, number) }.into()).map(drop)
+        }
+        other => other,
+    }
 }
 
 /// Waits for the end of a child of ours, and takes it off the kernel's books.

@@ -11,8 +11,8 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use super::file;
 use crate::error::Error;
+use crate::host::reach;
 use crate::state::Record;
-use crate::sys::pidfd;
 
 /// What came first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,8 @@ impl Watch {
     /// Begins to watch.
     pub fn new(record: &Record) -> Result<Self, Error> {
         let wrong = |source| Error::system(format!("watch container {}", record.id), source);
-        let init = pidfd::open(record.init.pid).map_err(wrong)?;
+        let init = reach::open(record.init.pid)?
+            .ok_or_else(|| wrong(std::io::Error::from_raw_os_error(libc::ESRCH)))?;
         let dirs = &record.cgroup.dirs;
         let v1 = dirs.iter().find(|dir| dir.controllers.iter().any(|own| own == "memory"));
         let v2 = dirs.iter().find(|dir| dir.version == 2 && dir.path.join("memory.events").exists());

@@ -1,10 +1,12 @@
 //! Who is inside, and the end of all of them.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{file, freeze, thaw};
 use crate::error::{Error, Kind};
+use crate::host::reach;
 use crate::state;
 use crate::sys::pidfd;
 
@@ -49,7 +51,8 @@ pub fn kill_all(record: &state::Cgroup) -> Result<(), Error> {
             return Ok(());
         }
         // Opened while they are surely in there: a number may be used again by the time it is signalled.
-        let open: Vec<_> = pids.iter().filter_map(|pid| pidfd::open(*pid).ok()).collect();
+        let open: Vec<OwnedFd> =
+            pids.iter().filter_map(|pid| reach::open(*pid).transpose()).collect::<Result<_, Error>>()?;
         kill_once(record, &open)?;
         for process in &open {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -65,7 +68,7 @@ pub fn kill_all(record: &state::Cgroup) -> Result<(), Error> {
     }
 }
 
-fn kill_once(record: &state::Cgroup, open: &[std::os::fd::OwnedFd]) -> Result<(), Error> {
+fn kill_once(record: &state::Cgroup, open: &[OwnedFd]) -> Result<(), Error> {
     let v2 = record.dirs.iter().find(|dir| dir.version == 2);
     let at_once = v2.is_some_and(|dir| file::write(&dir.path, "cgroup.kill", "1").is_ok());
     if at_once && record.dirs.len() == 1 {
@@ -80,7 +83,7 @@ fn kill_once(record: &state::Cgroup, open: &[std::os::fd::OwnedFd]) -> Result<()
 }
 
 /// Waits for a process that need not be a child.
-pub fn ended_within(process: &std::os::fd::OwnedFd, limit: Duration) -> Result<bool, Error> {
+pub fn ended_within(process: &OwnedFd, limit: Duration) -> Result<bool, Error> {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use std::os::fd::AsFd;
     let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
