@@ -44,6 +44,8 @@ pub(super) enum Privilege {
     /// As root of a user namespace with the user's subordinate ids, in a mount namespace with a /run of its own: ctr, shims and
     /// the runtime keep what they need there, and on the host it is root's.
     Rootless,
+    /// The same with the user's session bus, over which his systemd makes cgroups.
+    Delegated,
 }
 
 /// What a killed containerd leaves: its directory.
@@ -69,7 +71,7 @@ impl Containerd {
         Self::start_as(Privilege::Root, ctx)
     }
 
-    fn start_as(privilege: Privilege, ctx: &Ctx) -> Result<Self> {
+    pub(super) fn start_as(privilege: Privilege, ctx: &Ctx) -> Result<Self> {
         let plain = "disabled_plugins = [\"io.containerd.grpc.v1.cri\"]";
         Self::configure(privilege, ctx, &format!("version = 2\n{plain}\n{}", Self::places(ctx)))
     }
@@ -156,8 +158,10 @@ impl Containerd {
             .args(["--user", "--mount", "--"])
             .arg(program)
             // overlayfs is for root alone on kernels before 5.11.
-            .env("CONTAINERD_SNAPSHOTTER", "native")
-            .env_remove("XDG_RUNTIME_DIR");
+            .env("CONTAINERD_SNAPSHOTTER", "native");
+        if self.privilege == Privilege::Rootless {
+            command.env_remove("XDG_RUNTIME_DIR");
+        }
         Ok(command)
     }
 }
@@ -171,9 +175,18 @@ impl Privilege {
         }
         let mut command = Command::new(process::find("unshare").context("find unshare (util-linux)")?);
         command.args(["--user", "--map-root-user", "--map-auto", "--mount", "sh", "-euc"]);
-        command.args(["mount -t tmpfs -o mode=755 tmpfs /run; exec \"$@\"", "sh"]).arg(program);
-        // Under /run on most hosts, so it is not there any more.
-        command.env_remove("XDG_RUNTIME_DIR");
+        let own_run = match self {
+            Self::Delegated => {
+                "mkdir user; mount --rbind /run/user user; mount -t tmpfs -o mode=755 tmpfs /run; \
+                 mkdir /run/user; mount --move user /run/user; exec \"$@\""
+            }
+            _ => "mount -t tmpfs -o mode=755 tmpfs /run; exec \"$@\"",
+        };
+        command.args([own_run, "sh"]).arg(program);
+        if self == Self::Rootless {
+            // Under /run on most hosts, so it is not there any more.
+            command.env_remove("XDG_RUNTIME_DIR");
+        }
         Ok(command)
     }
 }
@@ -205,11 +218,13 @@ fn life(ctx: &Ctx) -> Result<()> {
 fn life_without_root(ctx: &Ctx) -> Result<()> {
     let archive = archive(ctx)?;
     let containerd = Containerd::start_as(Privilege::Rootless, ctx)?;
-    let verdict = under(ctx, &containerd, &archive).and_then(|()| nothing_is_left(ctx, &containerd));
+    let verdict = under(ctx, &containerd, &archive)
+        .and_then(|()| says_what_limits_need(ctx, &containerd))
+        .and_then(|()| nothing_is_left(ctx, &containerd));
     end(ctx, containerd, verdict)
 }
 
-fn end(ctx: &Ctx, containerd: Containerd, verdict: Result<()>) -> Result<()> {
+pub(super) fn end(ctx: &Ctx, containerd: Containerd, verdict: Result<()>) -> Result<()> {
     if verdict.is_err() {
         // containerd is told to end before its directory goes, so that its mounts go with it.
         let _killed = containerd.ctr(&["task", "kill", "--all", "--signal", "KILL", &ctx.id("c")]);
@@ -222,10 +237,10 @@ fn under(ctx: &Ctx, containerd: &Containerd, archive: &Path) -> Result<()> {
     containerd.ctr(&["image", "import", &archive.to_string_lossy()])?.success()?;
     let run = |flags: &[&str], words: &[&str]| {
         let fixed: &[&str] = &["run", "--runtime", "io.containerd.coracle.v2"];
-        // Unasked, ctr sets a weight and names a cgroup, which need a cgroup that the user may write to.
+        // Unasked, ctr sets a weight, which needs a cgroup that the user may write to.
         let own: &[&str] = match containerd.privilege {
             Privilege::Root => &[],
-            Privilege::Rootless => &["--cgroup", "", "--cpu-shares", "0"],
+            Privilege::Rootless | Privilege::Delegated => &["--cpu-shares", "0"],
         };
         containerd.ctr(&[fixed, own, flags, &[IMAGE], words].concat())
     };
@@ -250,8 +265,17 @@ fn under(ctx: &Ctx, containerd: &Containerd, archive: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Unasked, ctr wants a weight of the processor, which needs a cgroup.
+fn says_what_limits_need(ctx: &Ctx, containerd: &Containerd) -> Result<()> {
+    let hint = "permission denied (a limit needs a cgroup that this user may write to: ask for no limit, or have systemd make one by \
+        --systemd-cgroup)";
+    let words = ["run", "--rm", "--runtime", "io.containerd.coracle.v2", IMAGE, &ctx.id("weighed")];
+    containerd.ctr(&words)?.code(1)?.says(hint)?;
+    Ok(())
+}
+
 /// Looks for what is left of the case's containers where the worker, which is not in the namespaces, cannot.
-fn nothing_is_left(ctx: &Ctx, containerd: &Containerd) -> Result<()> {
+pub(super) fn nothing_is_left(ctx: &Ctx, containerd: &Containerd) -> Result<()> {
     let bundles = ctx.path("containerd/state/io.containerd.runtime.v2.task/default");
     // containerd forgets the task first; then the bundle goes, and the shim with its socket.
     process::until("the bundle is gone", PATIENCE, || Ok(std::fs::read_dir(&bundles)?.next().is_none()))?;

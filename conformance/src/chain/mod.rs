@@ -8,6 +8,7 @@ mod building;
 mod checkpointed;
 pub(crate) mod containerd;
 mod cri;
+mod delegated;
 mod demo;
 mod direct;
 mod docker;
@@ -48,6 +49,7 @@ pub(crate) const ALL: &[&[Case]] = &[
     sudden::CASES,
     checkpointed::CASES,
     cri::CASES,
+    delegated::CASES,
     direct::CASES,
     docker::CASES,
 ];

@@ -75,7 +75,7 @@ fn fill(plan: &Cgroup, made: &mut Made) -> Result<(), Error> {
         match directory(place, &mut made.created) {
             Ok(()) => {}
             Err(error) if need(plan, place) == Need::BestEffort && is_refusal(&error) => continue,
-            Err(error) => return Err(error),
+            Err(error) => return Err(refused(error)),
         }
         if place.version == Version::V2 {
             made.into = Some(handle(&place.dir())?);
@@ -106,6 +106,16 @@ fn need(plan: &Cgroup, place: &Place) -> Need {
 /// Not ours to make: a caller without delegation, or a tree that is mounted read-only.
 fn is_refusal(error: &Error) -> bool {
     matches!(error.errno(), Some(libc::EACCES | libc::EPERM | libc::EROFS))
+}
+
+/// A user learns what else there is; root knows why the kernel refuses.
+fn refused(error: Error) -> Error {
+    match error.errno() {
+        Some(libc::EACCES) => error.hint(
+            "a limit needs a cgroup that this user may write to: ask for no limit, or have systemd make one by --systemd-cgroup",
+        ),
+        _ => error,
+    }
 }
 
 /// Names the directory for the clone.
