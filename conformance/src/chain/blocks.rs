@@ -1,5 +1,8 @@
 //! Blocks out of a package's README, so that what is written there is what is tested.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
 
 use crate::build;
@@ -15,6 +18,17 @@ pub(super) fn of_the_shim(ctx: &Ctx, first: &str) -> Result<String> {
     };
     let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
     block(&text, first).with_context(|| format!("find the block of {first:?} in {}", file.display()))
+}
+
+/// The runtime, which leaves a line in `mark` whenever it is called.
+pub(super) fn marking(ctx: &Ctx) -> Result<(String, PathBuf)> {
+    let (named, mark) = (ctx.path("named"), ctx.path("mark"));
+    let runtime = ctx.binaries.join("runtime");
+    let script =
+        format!("#!/bin/sh\necho called >>'{}'\nexec '{}' \"$@\"\n", mark.display(), runtime.display());
+    std::fs::write(&named, script)?;
+    std::fs::set_permissions(&named, std::fs::Permissions::from_mode(0o755))?;
+    Ok((named.display().to_string(), mark))
 }
 
 fn block(text: &str, first: &str) -> Option<String> {

@@ -31,13 +31,14 @@ pub(crate) const CASES: &[Case] = &[Case {
 
 const PAUSE: &str = "docker.io/library/pause:latest";
 
-struct Kubelet<'a> {
-    ctx: &'a Ctx,
-    endpoint: String,
+/// What speaks to a server of CRI.
+pub(super) struct Kubelet<'a> {
+    pub(super) ctx: &'a Ctx,
+    pub(super) endpoint: String,
 }
 
 impl Kubelet<'_> {
-    fn crictl(&self, words: &[&str]) -> Result<Ended> {
+    pub(super) fn crictl(&self, words: &[&str]) -> Result<Ended> {
         let mut command = Command::new(process::find("crictl").context("find crictl")?);
         // A configuration of the host's is not ours.
         command.arg("--config").arg(self.ctx.path("crictl.yaml"));
@@ -103,12 +104,20 @@ fn pod(ctx: &Ctx) -> Result<()> {
     verdict
 }
 
+/// The images of the pod: name, reference, command.
+pub(super) const IMAGES: [(&str, &str, [&str; 2]); 2] =
+    [("app", IMAGE, ["/probe", "wait"]), ("pause", PAUSE, ["/probe", "wait"])];
+
+pub(super) fn archive_of(ctx: &Ctx, (name, reference, words): (&str, &str, [&str; 2])) -> Result<PathBuf> {
+    let archive = ctx.path(format!("{name}.tar"));
+    let config = json!({"Cmd": words, "Env": ["PATH=/"]});
+    image::of_probe(&archive, &ctx.binaries.join("probe"), &config, reference)?;
+    Ok(archive)
+}
+
 fn import(ctx: &Ctx, containerd: &Containerd) -> Result<()> {
-    for (name, reference, words) in [("app", IMAGE, ["/probe", "wait"]), ("pause", PAUSE, ["/probe", "stop"])]
-    {
-        let archive: PathBuf = ctx.path(format!("{name}.tar"));
-        let config = json!({"Cmd": words, "Env": ["PATH=/"]});
-        image::of_probe(&archive, &ctx.binaries.join("probe"), &config, reference)?;
+    for image in IMAGES {
+        let archive = archive_of(ctx, image)?;
         containerd
             .ctr(&["--namespace", "k8s.io", "image", "import", &archive.to_string_lossy()])?
             .success()?;
@@ -116,8 +125,24 @@ fn import(ctx: &Ctx, containerd: &Containerd) -> Result<()> {
     Ok(())
 }
 
-/// What a kubelet does: a sandbox, two containers in it, an exec, new limits, the log, and the end of everything.
 fn under(kubelet: &Kubelet) -> Result<()> {
+    // What Kubernetes gives to containerd for a pod of the README's class.
+    let class = blocks::of_the_shim(kubelet.ctx, "apiVersion: node.k8s.io/v1")?;
+    let handler =
+        class.lines().find_map(|line| line.strip_prefix("handler: ")).context("find the handler")?;
+    pod_of_two(kubelet, handler, || {
+        ensure!(shims() == 1, "{} shims for one pod", shims());
+        Ok(())
+    })?;
+    process::until("the pod's shim has ended", PATIENCE, || Ok(shims() == 0))
+}
+
+/// What a kubelet does: a sandbox, two containers in it, an exec, new limits, the log, and the end of everything.
+pub(super) fn pod_of_two(
+    kubelet: &Kubelet,
+    handler: &str,
+    while_both_run: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let logs = kubelet.ctx.path("logs");
     let sandbox = json!({
         "metadata": {"name": kubelet.ctx.id("pod"), "uid": kubelet.ctx.tag, "namespace": "default", "attempt": 1},
@@ -127,10 +152,6 @@ fn under(kubelet: &Kubelet) -> Result<()> {
             "cgroup_parent": if std::path::Path::new("/run/systemd/system").exists() { "system.slice" } else { "/" }},
     });
     let sandbox = kubelet.file("pod.json", &sandbox)?;
-    // What Kubernetes gives to containerd for a pod of the README's class.
-    let class = blocks::of_the_shim(kubelet.ctx, "apiVersion: node.k8s.io/v1")?;
-    let handler =
-        class.lines().find_map(|line| line.strip_prefix("handler: ")).context("find the handler")?;
     let run = kubelet.crictl(&["runp", "--runtime", handler, &sandbox])?.success()?;
     let pod = run.out.trim().to_owned();
     let app = container(
@@ -139,7 +160,7 @@ fn under(kubelet: &Kubelet) -> Result<()> {
         ("app", &["print", "from the app", ",", "wait", ",", "exit", "3"]),
     )?;
     let side = container(kubelet, (&pod, &sandbox), ("side", &["stop"]))?;
-    ensure!(shims() == 1, "{} shims for one pod", shims());
+    while_both_run()?;
     kubelet.until(&app, "CONTAINER_RUNNING")?;
     let said = kubelet.crictl(&["exec", "--sync", &app, "/probe", "print", "from exec"])?.success()?.out;
     ensure!(said.trim_end() == "from exec", "crictl ends it with empty lines of its own: {said:?}");
@@ -157,7 +178,7 @@ fn under(kubelet: &Kubelet) -> Result<()> {
     kubelet.crictl(&["rm", &app, &side])?.success()?;
     kubelet.crictl(&["stopp", &pod])?.success()?;
     kubelet.crictl(&["rmp", &pod])?.success()?;
-    process::until("the pod's shim has ended", PATIENCE, || Ok(shims() == 0))
+    Ok(())
 }
 
 /// Makes and starts a container of the pod.

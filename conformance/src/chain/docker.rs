@@ -1,6 +1,5 @@
 //! Docker with our shim in the place of containerd's own: by nothing but its name, and as the shim's README configures it.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -165,17 +164,10 @@ fn memory(engine: &Engine) -> Result<()> {
 /// The README's block, except that the runtime is one that leaves a mark.
 fn configured(ctx: &Ctx) -> Result<()> {
     docker_of_today()?;
-    let (named, mark) = (ctx.path("named"), ctx.path("mark"));
-    let script = format!(
-        "#!/bin/sh\necho called >>'{}'\nexec '{}' \"$@\"\n",
-        mark.display(),
-        ctx.binaries.join("runtime").display()
-    );
-    std::fs::write(&named, script)?;
-    std::fs::set_permissions(&named, std::fs::Permissions::from_mode(0o755))?;
+    let (named, mark) = blocks::marking(ctx)?;
     let (daemon, options) = (blocks::of_the_shim(ctx, "{")?, blocks::of_the_shim(ctx, BINARY)?);
     ensure!(daemon.contains(PLACE) && options.contains("\nSystemdCgroup = true"), "{daemon}{options}");
-    let mut options = options.replace("/usr/local/bin/runtime", &named.display().to_string());
+    let mut options = options.replace("/usr/local/bin/runtime", &named);
     if !Path::new("/run/systemd/system").exists() {
         options = options.replace("SystemdCgroup = true", "SystemdCgroup = false");
     }

@@ -5,9 +5,11 @@
 mod bad_input;
 mod blocks;
 mod building;
+mod buildkit;
 mod checkpointed;
 pub(crate) mod containerd;
 mod cri;
+mod crio;
 mod delegated;
 mod demo;
 mod direct;
@@ -49,6 +51,8 @@ pub(crate) const ALL: &[&[Case]] = &[
     sudden::CASES,
     checkpointed::CASES,
     cri::CASES,
+    crio::CASES,
+    buildkit::CASES,
     delegated::CASES,
     direct::CASES,
     docker::CASES,

@@ -17,7 +17,7 @@ const OWN: [&str; 4] = ["/dev/shm", "/run/netns", "/run/containerd", "/var/lib/c
 
 /// Moves this thread, and with it every program that it starts, into the namespaces. An ordinary user stays: the engines make him
 /// a user namespace.
-pub(super) fn go(ctx: &Ctx) -> Result<()> {
+pub(crate) fn go(ctx: &Ctx) -> Result<()> {
     if !ctx.host.root {
         return Ok(());
     }

@@ -4,7 +4,7 @@
 //! Invariant: an engine touches nothing of the host's own engines, and a case that fails with the engine's own runtime is wrong
 //! unless `known/` says why.
 
-mod apart;
+pub(crate) mod apart;
 mod buildah;
 mod containerd;
 pub(crate) mod docker;
