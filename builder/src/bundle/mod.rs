@@ -4,6 +4,8 @@
 //! Invariant: everything that a container needs from the host dies with the value that stands for it here.
 
 mod account;
+mod capability;
+mod cdi;
 mod cgroup;
 mod files;
 mod id;
@@ -17,6 +19,7 @@ mod spec;
 mod stubs;
 
 pub use account::{Account, resolve as resolve_account, resolve_owner};
+pub use cdi::{DIRECTORIES as DEVICE_DIRECTORIES, Devices, Registry as DeviceRegistry};
 pub use cgroup::{of as cgroup_of, sweep as sweep_cgroups};
 pub use files::{Host, Resolver};
 pub use id::fresh as new_id;

@@ -50,6 +50,10 @@ pub(super) fn extra(extra: &Extra) -> Result<Mount, Error> {
             let access = if *writable { "rw" } else { "ro" };
             made(target, "bind", &source.to_string_lossy(), &["rbind", "rprivate", access])
         }
+        Extra::Described { source, target, kind, options } => {
+            let options: Vec<&str> = options.iter().map(String::as_str).collect();
+            made(target, kind, &source.to_string_lossy(), &options)
+        }
         Extra::Tmpfs { target, size } => {
             let size = size.map(|bytes| format!("size={bytes}"));
             let mut options = vec!["nosuid", "nodev", "mode=1777"];

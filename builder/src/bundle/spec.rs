@@ -3,35 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{
-    Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxDeviceCgroup, LinuxDeviceCgroupBuilder,
-    LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxResourcesBuilder, Process,
-    ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    Capability, Hooks, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxDevice, LinuxDeviceBuilder,
+    LinuxDeviceCgroup, LinuxDeviceCgroupBuilder, LinuxDeviceType, LinuxNamespace, LinuxNamespaceBuilder,
+    LinuxNamespaceType, LinuxResourcesBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder,
+    UserBuilder,
 };
 
 use super::account::Account;
+use super::capability;
+use super::cdi::{Devices, Node};
 use super::limits::Limits;
 use super::mounts::{self, Surroundings};
 use super::seccomp;
 use crate::error::{Error, Kind};
 use crate::sys::userns::{self, Owners};
-
-/// Docker's default set: what programs of ordinary images may count on.
-const CAPABILITIES: [Capability; 14] = [
-    Capability::Chown,
-    Capability::DacOverride,
-    Capability::Fsetid,
-    Capability::Fowner,
-    Capability::Mknod,
-    Capability::NetRaw,
-    Capability::Setgid,
-    Capability::Setuid,
-    Capability::Setfcap,
-    Capability::Setpcap,
-    Capability::NetBindService,
-    Capability::SysChroot,
-    Capability::Kill,
-    Capability::AuditWrite,
-];
 
 const MASKED: [&str; 11] = [
     "/proc/acpi",
@@ -76,6 +61,8 @@ pub struct Container {
     pub cgroup: Option<String>,
     /// What it may use at most.
     pub limits: Limits,
+    /// What it gets with its devices, besides mounts, groups and variables.
+    pub devices: Devices,
 }
 
 /// The network namespace of a container.
@@ -108,6 +95,17 @@ pub enum Extra {
         /// May it be written?
         writable: bool,
     },
+    /// As a device's description has it.
+    Described {
+        /// On the builder's side.
+        source: PathBuf,
+        /// In the container.
+        target: String,
+        /// Type of file system, `bind`.
+        kind: String,
+        /// Its options.
+        options: Vec<String>,
+    },
     /// A file system in memory.
     Tmpfs {
         /// In the container.
@@ -122,7 +120,7 @@ impl Extra {
     #[must_use]
     pub fn target(&self) -> &str {
         match self {
-            Self::Bind { target, .. } | Self::Tmpfs { target, .. } => target,
+            Self::Bind { target, .. } | Self::Described { target, .. } | Self::Tmpfs { target, .. } => target,
         }
     }
 }
@@ -162,10 +160,18 @@ fn describe(container: &Container, around: Surroundings) -> Result<Spec, Error> 
         linux = linux.cgroups_path(cgroup);
     }
     let (mut resources, mut is_limited) = container.limits.of_group(LinuxResourcesBuilder::default())?;
-    if around.initial && sandbox {
-        // CAP_MKNOD makes any device; without this rule some runtimes let it be opened. Theirs for the usual ones follow.
-        resources = resources.devices(vec![no_devices()?]);
+    // CAP_MKNOD makes any device; without this rule some runtimes let it be opened. Theirs for the usual ones follow.
+    let mut rules = if around.initial && sandbox { vec![no_devices()?] } else { Vec::new() };
+    for node in &container.devices.nodes {
+        rules.push(rule(node)?);
+    }
+    if !rules.is_empty() {
+        resources = resources.devices(rules);
         is_limited = true;
+    }
+    if !container.devices.nodes.is_empty() {
+        let nodes = container.devices.nodes.iter().map(|node| device(node, &container.account));
+        linux = linux.devices(nodes.collect::<Result<Vec<_>, _>>()?);
     }
     if is_limited {
         linux = linux.resources(built("limits", resources.build())?);
@@ -177,15 +183,21 @@ fn describe(container: &Container, around: Surroundings) -> Result<Spec, Error> 
         .hostname(&container.hostname)
         .process(process(container)?)
         .mounts(mounts)
-        .linux(built("linux", linux.build())?)
-        .build();
-    built("container", spec)
+        .linux(built("linux", linux.build())?);
+    let spec = match container.devices.hooks.is_empty() {
+        true => spec,
+        false => {
+            let hooks = serde_json::Value::Object(container.devices.hooks.clone());
+            spec.hooks(built("hooks", serde_json::from_value::<Hooks>(hooks))?)
+        }
+    };
+    built("container", spec.build())
 }
 
 fn process(container: &Container) -> Result<Process, Error> {
     let capabilities: std::collections::HashSet<Capability> = match container.isolation {
-        Isolation::Sandbox => CAPABILITIES.into_iter().collect(),
-        Isolation::Insecure => all_capabilities(),
+        Isolation::Sandbox => capability::usual(),
+        Isolation::Insecure => capability::all(),
     };
     let capabilities = LinuxCapabilitiesBuilder::default()
         .bounding(capabilities.clone())
@@ -215,62 +227,37 @@ fn process(container: &Container) -> Result<Process, Error> {
     built("process", process.build())
 }
 
-/// Those in this process's bounding set: more cannot be had.
-fn all_capabilities() -> std::collections::HashSet<Capability> {
-    const ALL: [Capability; 41] = [
-        Capability::Chown,
-        Capability::DacOverride,
-        Capability::DacReadSearch,
-        Capability::Fowner,
-        Capability::Fsetid,
-        Capability::Kill,
-        Capability::Setgid,
-        Capability::Setuid,
-        Capability::Setpcap,
-        Capability::LinuxImmutable,
-        Capability::NetBindService,
-        Capability::NetBroadcast,
-        Capability::NetAdmin,
-        Capability::NetRaw,
-        Capability::IpcLock,
-        Capability::IpcOwner,
-        Capability::SysModule,
-        Capability::SysRawio,
-        Capability::SysChroot,
-        Capability::SysPtrace,
-        Capability::SysPacct,
-        Capability::SysAdmin,
-        Capability::SysBoot,
-        Capability::SysNice,
-        Capability::SysResource,
-        Capability::SysTime,
-        Capability::SysTtyConfig,
-        Capability::Mknod,
-        Capability::Lease,
-        Capability::AuditWrite,
-        Capability::AuditControl,
-        Capability::Setfcap,
-        Capability::MacOverride,
-        Capability::MacAdmin,
-        Capability::Syslog,
-        Capability::WakeAlarm,
-        Capability::BlockSuspend,
-        Capability::AuditRead,
-        Capability::Perfmon,
-        Capability::Bpf,
-        Capability::CheckpointRestore,
-    ];
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let bounding = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapBnd:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or_default();
-    ALL.into_iter().enumerate().filter(|(bit, _)| bounding & (1 << bit) != 0).map(|(_, cap)| cap).collect()
-}
-
 fn no_devices() -> Result<LinuxDeviceCgroup, Error> {
     built("device rule", LinuxDeviceCgroupBuilder::default().allow(false).access("rwm").build())
+}
+
+/// What the control group lets a device's node be used for.
+fn rule(node: &Node) -> Result<LinuxDeviceCgroup, Error> {
+    let (major, minor) = node.numbers;
+    let rule = LinuxDeviceCgroupBuilder::default().allow(true).typ(kind_of(node)?).major(major).minor(minor);
+    built("device rule", rule.access(&node.access).build())
+}
+
+fn device(node: &Node, account: &Account) -> Result<LinuxDevice, Error> {
+    let (major, minor) = node.numbers;
+    let mut device =
+        LinuxDeviceBuilder::default().path(&node.path).typ(kind_of(node)?).major(major).minor(minor);
+    if let Some(mode) = node.mode {
+        device = device.file_mode(mode);
+    }
+    device = device.uid(node.owner.0.unwrap_or(account.uid)).gid(node.owner.1.unwrap_or(account.gid));
+    built("device", device.build())
+}
+
+fn kind_of(node: &Node) -> Result<LinuxDeviceType, Error> {
+    match node.kind.as_str() {
+        "c" | "u" => Ok(LinuxDeviceType::C),
+        "b" => Ok(LinuxDeviceType::B),
+        "p" => Ok(LinuxDeviceType::P),
+        other => {
+            Err(Error::new(Kind::Invalid, format!("device {}: its type {other} is not known", node.path)))
+        }
+    }
 }
 
 fn namespaces(network: &NetworkNamespace) -> Result<Vec<LinuxNamespace>, Error> {
@@ -316,6 +303,7 @@ mod tests {
             isolation: Isolation::Sandbox,
             cgroup: Some("/coracle-run-1-2-x".to_owned()),
             limits: Limits::default(),
+            devices: Devices::default(),
         }
     }
 

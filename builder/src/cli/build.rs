@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::bundle::{self, Limits, Ulimit};
+use crate::bundle::{self, DEVICE_DIRECTORIES, DeviceRegistry, Limits, Ulimit};
 use crate::cli::annotation::{self, Annotation, Target};
 use crate::cli::bases::{self, Pull};
 use crate::cli::cache::{self, CacheTo};
@@ -93,6 +93,9 @@ pub(crate) struct Args {
     /// List of contents to attach: only `false`, since none is made
     #[arg(long, value_name = "false", value_parser = no_attestation)]
     sbom: Option<()>,
+    /// Where devices for RUN --device are described; may be given several times, the last counts first
+    #[arg(long = "cdi-spec-dir", value_name = "DIR", default_values = DEVICE_DIRECTORIES)]
+    device_directories: Vec<PathBuf>,
     /// What to do when a RUN fails: end the build, or first open a shell in what it left
     #[arg(long, value_enum, value_name = "end|shell", default_value = "end", hide_possible_values = true)]
     on_failure: OnFailure,
@@ -313,6 +316,10 @@ fn solve(
         explain: args.explain,
         compression: args.compression,
         limits: limits(args),
+        devices: DeviceRegistry {
+            directories: args.device_directories.clone(),
+            allowed: args.recipe.allowed_devices(),
+        },
         caches: cache::open(&args.cache_from, sender),
         export: args
             .cache_to
@@ -322,16 +329,7 @@ fn solve(
             .reduce(|one, other| if one == Extent::Max { one } else { other }),
         inline_cache: args.cache_to.iter().any(|to| to.target == cache::Target::Inline)
             || is_set(args, "BUILDKIT_INLINE_CACHE"),
-        annotations: args
-            .annotations
-            .iter()
-            .filter_map(|annotation| match &annotation.target {
-                Target::Manifest(platform) => {
-                    Some((platform.clone(), annotation.name.clone(), annotation.value.clone()))
-                }
-                _ => None,
-            })
-            .collect(),
+        annotations: of_manifests(&args.annotations),
     };
     graphs
         .iter()
@@ -344,6 +342,16 @@ fn solve(
             Ok(solved)
         })
         .collect()
+}
+
+fn of_manifests(annotations: &[Annotation]) -> Vec<(Option<Platform>, String, String)> {
+    let chosen = annotations.iter().filter_map(|annotation| match &annotation.target {
+        Target::Manifest(platform) => {
+            Some((platform.clone(), annotation.name.clone(), annotation.value.clone()))
+        }
+        _ => None,
+    });
+    chosen.collect()
 }
 
 fn limits(args: &Args) -> Limits {

@@ -42,7 +42,7 @@ pub(crate) struct Recipe {
     #[arg(long = "add-host", value_name = "NAME:ADDRESS")]
     pub(crate) add_hosts: Vec<String>,
     /// What RUN instructions may ask for
-    #[arg(long = "allow", value_name = "network.host|security.insecure")]
+    #[arg(long = "allow", value_name = "network.host|security.insecure|device[=NAME]")]
     pub(crate) allow: Vec<String>,
     /// Run every step, whatever is kept
     #[arg(long)]
@@ -150,7 +150,8 @@ impl Recipe {
         inputs.contexts = loaded.contexts.iter().map(kind).collect();
         inputs.labels = self.labels.iter().map(|text| pair("label", text)).collect::<Result<_, _>>()?;
         inputs.add_hosts = self.add_hosts.iter().map(|text| host_line(text)).collect::<Result<_, _>>()?;
-        inputs.allowed = self.allow.iter().map(|text| entitlement(text)).collect::<Result<_, _>>()?;
+        inputs.allowed =
+            self.allow.iter().filter_map(|text| entitlement(text).transpose()).collect::<Result<_, _>>()?;
         inputs.network = match self.network.as_str() {
             "default" => Network::Default,
             "none" => Network::None,
@@ -168,6 +169,11 @@ impl Recipe {
             (false, stages) => Renew::Stages(stages.to_vec()),
         };
         Ok(inputs)
+    }
+
+    /// The names of `--allow device`, an empty one for all.
+    pub(crate) fn allowed_devices(&self) -> Vec<String> {
+        self.allow.iter().filter_map(|text| device(text)).map(str::to_owned).collect()
     }
 
     fn build_args(&self) -> Result<BTreeMap<String, String>, Error> {
@@ -213,11 +219,21 @@ fn host_line(text: &str) -> Result<(String, String), Error> {
     Ok((name.to_owned(), address.to_owned()))
 }
 
-fn entitlement(text: &str) -> Result<Entitlement, Error> {
+/// `device`, `device=NAME`.
+fn device(text: &str) -> Option<&str> {
+    text.strip_prefix("device")
+        .and_then(|rest| if rest.is_empty() { Some("") } else { rest.strip_prefix('=') })
+}
+
+/// Devices are no matter of the graph: which of them a name means is seen when the step runs.
+fn entitlement(text: &str) -> Result<Option<Entitlement>, Error> {
     match text {
-        "network.host" => Ok(Entitlement::NetworkHost),
-        "security.insecure" => Ok(Entitlement::SecurityInsecure),
-        other => Err(refuse(format!("entitlement {other} is not network.host or security.insecure"))),
+        "network.host" => Ok(Some(Entitlement::NetworkHost)),
+        "security.insecure" => Ok(Some(Entitlement::SecurityInsecure)),
+        text if device(text).is_some_and(|name| !name.contains(',')) => Ok(None),
+        other => Err(refuse(format!(
+            "entitlement {other} is not network.host, security.insecure or device[=NAME]"
+        ))),
     }
 }
 

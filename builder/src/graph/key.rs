@@ -127,6 +127,9 @@ impl Feed {
         for mount in &run.mounts {
             self.mount(mount);
         }
+        for device in &run.devices {
+            self.field("device", &device.name);
+        }
     }
 
     fn mount(&mut self, mount: &Mount) {

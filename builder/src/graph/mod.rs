@@ -6,6 +6,7 @@
 
 mod args;
 mod config;
+mod devices;
 mod expose;
 mod git;
 mod history;
@@ -31,8 +32,8 @@ pub use inputs::{BaseRequest, Entitlement, Inputs, NamedContext, Renew, Resolved
 pub use key::{Taken, key};
 pub use lower::{Lowered, Lowering, lower};
 pub use operation::{
-    Access, Base, Copy, Credential, DestKind, From, Git, Inline, Mount, MountKind, Network, Operation, Run,
-    Security, Sharing, Source, Unpack, Workdir,
+    Access, Base, Copy, Credential, DestKind, Device, From, Git, Inline, Mount, MountKind, Network,
+    Operation, Run, Security, Sharing, Source, Unpack, Workdir,
 };
 pub use show::show;
 

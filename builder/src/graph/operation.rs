@@ -48,6 +48,8 @@ pub struct Run {
     pub cwd: String,
     /// Mounts in the order of the flags.
     pub mounts: Vec<Mount>,
+    /// Devices in the order of the flags.
+    pub devices: Vec<Device>,
     /// The network that the process sees.
     pub network: Network,
     /// How far the process is confined.
@@ -58,6 +60,15 @@ pub struct Run {
     pub hostname: Option<String>,
     /// Extra lines of `/etc/hosts`: name, address.
     pub add_hosts: Vec<(String, String)>,
+}
+
+/// One `RUN --device`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// `VENDOR/CLASS`, `VENDOR/CLASS=NAME`; the files of the machine that builds say what it is.
+    pub name: String,
+    /// An error when that machine does not have it.
+    pub required: bool,
 }
 
 /// The network of a RUN.

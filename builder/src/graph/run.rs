@@ -2,7 +2,7 @@
 
 use super::inputs::Entitlement;
 use super::stage::Stage;
-use super::{Inline, MountKind, Network, NodeId, Operation, Run, Security, mounts};
+use super::{Inline, MountKind, Network, NodeId, Operation, Run, Security, devices, mounts};
 use super::{args, history as lines};
 use crate::dockerfile::ast::{self, Command, Instruction, Word};
 use crate::dockerfile::heredoc;
@@ -26,10 +26,7 @@ pub(super) fn lower(
         Some(word) => security(stage, word)?,
         None => Security::Sandbox,
     };
-    if let Some(device) = run.devices.first() {
-        let message = "devices are not supported";
-        return Err(stage.error(device, message).hint("leave out --device"));
-    }
+    let devices = run.devices.iter().map(|word| devices::lower(stage, word)).collect::<Result<_, _>>()?;
     if stage.waits {
         return Ok(());
     }
@@ -43,6 +40,7 @@ pub(super) fn lower(
         user: stage.state.config.config.user.clone(),
         cwd: stage.state.cwd().to_owned(),
         mounts: lowered,
+        devices,
         network,
         security,
         scripts,

@@ -68,6 +68,9 @@ fn run_lines(run: &Run) -> Vec<String> {
         };
         lines.push(format!("mount {:?} {kind}", mount.target));
     }
+    for device in &run.devices {
+        lines.push(format!("device {} required {}", device.name, device.required));
+    }
     lines
 }
 

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 pub use self::export::{Exported, Extent};
 use self::import::Imports;
-use crate::bundle::{Limits, Runtime};
+use crate::bundle::{DeviceRegistry, Limits, Runtime};
 use crate::context::Tree;
 use crate::error::Error;
 use crate::graph::Graph;
@@ -42,6 +42,8 @@ pub struct Env {
     pub credentials: Credentials,
     /// The runtime that was asked for, if any.
     pub runtime: Option<PathBuf>,
+    /// The devices of this machine, and which of them a RUN may have.
+    pub devices: DeviceRegistry,
     /// What a RUN may use at most.
     pub limits: Limits,
     /// The terminal for a shell in the first RUN that fails, if there is to be one.

@@ -252,6 +252,7 @@ impl<'a> Solver<'a> {
             tree: &tree,
             fetch: &|source: &Source| self.fetched.tree(source, self.around()),
             credentials: &self.env.credentials,
+            devices: &self.env.devices,
             limits: &self.env.limits,
             interrupt: self.interrupt,
             attend: &|error, open: &OpenShell<'_>| self.attend(node, progress, (error, open)),

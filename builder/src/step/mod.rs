@@ -4,6 +4,7 @@
 //! image are resolved inside the image.
 
 mod copy;
+mod devices;
 mod interrupt;
 mod memory;
 mod mode;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 
 use nix::fcntl::OFlag;
 
-use crate::bundle::{Limits, Runtime};
+use crate::bundle::{DeviceRegistry, Limits, Runtime};
 use crate::context::Tree;
 use crate::error::{Error, Kind};
 use crate::graph::{From, Node, Operation, Source};
@@ -53,6 +54,8 @@ pub struct Hands<'a> {
     pub fetch: &'a (dyn Fn(&Source) -> Result<FoundIn, Error> + Sync),
     /// What the command line entrusts to steps.
     pub credentials: &'a Credentials,
+    /// The devices of this machine.
+    pub devices: &'a DeviceRegistry,
     /// What a process may use at most.
     pub limits: &'a Limits,
     /// Ends what runs when the build is given up.

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use super::memory::Memory;
 use super::mounts::{self, Mounts};
-use super::{Hands, Interrupt, shell};
+use super::{Hands, Interrupt, devices, shell};
 use crate::bundle::{
-    self, Account, Choice, Container, Exit, Extra, Host, Isolation, Network, Stdio, StubKind,
+    self, Account, Choice, Container, Devices, Exit, Extra, Host, Isolation, Network, Stdio, StubKind,
 };
 use crate::error::{Error, Kind};
 use crate::graph::{Network as Asked, Run, Security};
@@ -25,17 +25,20 @@ pub(super) fn run(run: &Run, draft: &Draft, hands: &Hands<'_>) -> Result<(), Err
     let place = directory.join("rootfs");
     view.attach(&place)?;
     let at = view.root().ok_or_else(|| Error::new(Kind::System, "the step has no file system"))?;
-    let account = bundle::resolve_account(at, &run.user)?;
+    let mut account = bundle::resolve_account(at, &run.user)?;
     let network = network(run.network, directory, hands.progress)?;
     let mut mounts = mounts::prepare(&run.mounts, draft, hands)?;
+    let mut devices = devices::grant(&run.devices, hands)?;
+    account.groups.append(&mut devices.groups);
     let mut extras = files(run, &network, directory)?;
     extras.append(&mut mounts.extras);
+    extras.append(&mut devices.mounts);
     let targets = extras.iter().map(|(extra, kind)| (extra.target(), *kind));
     let stubs = bundle::make_stubs(at, targets)?;
     let id = bundle::new_id()?;
     let container = Container {
         args: run.args.clone(),
-        env: environment(run, &account, &mounts),
+        env: environment(run, &account, (&mounts, &devices)),
         cwd: run.cwd.clone(),
         account,
         terminal: false,
@@ -49,6 +52,7 @@ pub(super) fn run(run: &Run, draft: &Draft, hands: &Hands<'_>) -> Result<(), Err
         },
         cgroup: bundle::cgroup_of(&id),
         limits: hands.limits.clone(),
+        devices,
     };
     // The environment may have a secret in it, and the runtime's record repeats it.
     let memory = Memory::at(directory.join("bundle"))
@@ -161,12 +165,15 @@ fn files(run: &Run, network: &Network, directory: &Path) -> Result<Vec<(Extra, S
     Ok(extras)
 }
 
-fn environment(run: &Run, account: &Account, mounts: &Mounts) -> Vec<String> {
+fn environment(run: &Run, account: &Account, (mounts, devices): (&Mounts, &Devices)) -> Vec<String> {
     let mut env: Vec<String> =
         run.env.iter().chain(&run.proxy).map(|(name, value)| format!("{name}={value}")).collect();
     if !run.env.iter().any(|(name, _)| name == "HOME") {
         env.push(format!("HOME={}", account.home));
     }
     env.extend(mounts.env.iter().cloned());
+    let name = |pair: &str| pair.split('=').next().unwrap_or_default().to_owned();
+    env.retain(|pair| !devices.env.iter().any(|other| name(other) == name(pair)));
+    env.extend(devices.env.iter().cloned());
     env
 }

@@ -12,6 +12,7 @@ mod cri;
 mod crio;
 mod delegated;
 mod demo;
+mod devices;
 mod direct;
 mod docker;
 mod engine;
@@ -40,6 +41,7 @@ pub(crate) const ALL: &[&[Case]] = &[
     flask::CASES,
     bad_input::CASES,
     building::CASES,
+    devices::CASES,
     failed::CASES,
     interrupted::CASES,
     secrets::CASES,

@@ -9,8 +9,8 @@ use super::record::Claim;
 use super::request::{Request, Streams};
 use super::supervise::{self, Stopping};
 use crate::bundle::{
-    self, Account, Choice, Container, Exit, Extra, Host, Isolation, Limits, Network, Runtime, Source, Stdio,
-    StubKind,
+    self, Account, Choice, Container, Devices, Exit, Extra, Host, Isolation, Limits, Network, Runtime,
+    Source, Stdio, StubKind,
 };
 use crate::error::{Error, Kind};
 use crate::image::{Execution, Image};
@@ -120,6 +120,7 @@ fn describe(
     bundle::make_stubs(at, mounts.iter().map(|(mount, kind)| (mount.target(), *kind)))?;
     Ok(Container {
         limits: Limits::default(),
+        devices: Devices::default(),
         args: arguments(request, execution)?,
         env: environment(request, execution, (&account, &hostname)),
         cwd,
