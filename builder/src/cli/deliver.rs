@@ -113,7 +113,7 @@ fn view(built: &Built<'_>, image: &Descriptor) -> Result<(View, Clamp), Error> {
     let diff_ids = found.config.rootfs.diff_ids;
     let layers = Key::chain(&diff_ids).into_iter().zip(found.manifest.layers).zip(diff_ids);
     let wanted: Vec<Wanted> = layers.map(|((key, blob), diff_id)| Wanted { key, blob, diff_id }).collect();
-    let view = View::read_only(&snapshot::open_layers(built.store, &wanted, None)?)?;
+    let view = View::read_only(built.store, &snapshot::open_layers(built.store, &wanted, None)?)?;
     Ok((view, graph.and_then(|graph| graph.time).map_or(Clamp::Keep, Clamp::To)))
 }
 

@@ -1,9 +1,10 @@
 //! A layer in the making: what a step writes, apart from what it stands on.
 
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{FchmodatFlags, Mode, UtimensatFlags, fchmodat, fstat, utimensat};
@@ -11,6 +12,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchownat};
 
 use super::layer::{Layer, Stack};
+use super::plain::{self, Facts, How};
 use super::view::View;
 use crate::error::Error;
 use crate::store::{Store, Workspace};
@@ -23,6 +25,9 @@ pub struct Draft {
     work: OwnedFd,
     empty: OwnedFd,
     below: Stack,
+    store: Store,
+    /// Without overlays: the tree that the step writes, and what was in it.
+    copy: Mutex<Option<(OwnedFd, Facts)>>,
     workspace: Workspace,
 }
 
@@ -46,6 +51,8 @@ impl Draft {
             work: make("work", 0o700)?,
             empty: make("empty", 0o755)?,
             below,
+            store: store.clone(),
+            copy: Mutex::default(),
             workspace,
         };
         draft
@@ -74,7 +81,52 @@ impl Draft {
     /// # Errors
     /// The kernel's.
     pub fn view(&self) -> Result<View, Error> {
-        View::writable(&self.below, &self.files, &self.work, &self.empty)
+        match View::writable(&self.below, &self.files, &self.work, &self.empty) {
+            Err(failed) => plain::instead_of(failed, &self.store)?,
+            view => return view,
+        }
+        let doing = |error| Error::system("put layers together", error);
+        let mut copy = self.copy.lock().unwrap_or_else(PoisonError::into_inner);
+        let tree = match &*copy {
+            Some((tree, _)) => tree.try_clone().map_err(doing)?,
+            None => {
+                let mut stack: Vec<BorrowedFd<'_>> = self.below.iter().map(|layer| layer.as_fd()).collect();
+                // The root directory is like the upper one, where there is nothing below too.
+                stack.push(self.files.as_fd());
+                let tree = plain::tree(&self.copy_path(), &stack, How::Copies)?;
+                let facts = plain::record(&tree).map_err(doing)?;
+                let again = tree.try_clone().map_err(doing)?;
+                *copy = Some((tree, facts));
+                again
+            }
+        };
+        Ok(View::of_directory(tree))
+    }
+
+    fn copy_path(&self) -> PathBuf {
+        self.workspace.path().join("tree")
+    }
+
+    /// The step is done: what it wrote elsewhere becomes the layer's.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn settle(&self) -> Result<(), Error> {
+        let copy = self.copy.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((tree, facts)) = copy else { return Ok(()) };
+        plain::collect(&tree, &facts, &self.files).map_err(|error| {
+            let errno = error.raw_os_error();
+            let failed = Error::system("note what the step changed", error);
+            match errno {
+                Some(libc::EPERM | libc::EOPNOTSUPP) => failed.hint(
+                    "a deletion is a device node of number 0 in the store: that needs Linux 5.8, and a store that is not on an overlay",
+                ),
+                _ => failed,
+            }
+        })?;
+        drop(tree);
+        let path = self.copy_path();
+        fs::remove_dir_all(&path).map_err(|error| Error::system(format!("remove {}", path.display()), error))
     }
 
     /// What is below, without what the step has written.
@@ -82,7 +134,7 @@ impl Draft {
     /// # Errors
     /// The kernel's.
     pub fn below(&self) -> Result<View, Error> {
-        View::read_only(&self.below)
+        View::read_only(&self.store, &self.below)
     }
 
     /// What the step has written.

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use super::plain::{self, How};
 use crate::error::Error;
 use crate::store::{Store, Workspace};
 use crate::sys::overlay::{self, Attributes, Layers};
@@ -36,7 +37,14 @@ impl Scratch {
             upper: Some((upper.as_fd(), work.as_fd())),
             attributes: Attributes::of_this_process(),
         };
-        let root = overlay::overlay(&layers).map_err(doing)?;
+        let root = match overlay::overlay(&layers) {
+            Ok(root) => root,
+            Err(error) => {
+                plain::instead_of(doing(error), store)?;
+                plain::merge(&[below], &upper, How::Copies).map_err(doing)?;
+                overlay::clone_tree(&upper).map_err(doing)?
+            }
+        };
         overlay::attach(&root, root::open_dir(place).map_err(doing)?).map_err(doing)?;
         Ok(Self { root, place: place.to_owned(), _workspace: workspace })
     }

@@ -5,7 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::layer::Layer;
+use super::plain::{self, How};
 use crate::error::Error;
+use crate::store::{Store, Workspace};
 use crate::sys::overlay::{self, Attributes, Layers};
 use crate::sys::root;
 
@@ -15,6 +17,8 @@ pub struct View {
     root: Option<OwnedFd>,
     kind: Kind,
     place: Option<PathBuf>,
+    /// Where a tree of links is, without overlays.
+    _workspace: Option<Workspace>,
 }
 
 /// What its root is.
@@ -31,14 +35,27 @@ impl View {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn read_only<L: AsFd>(stack: &[L]) -> Result<Self, Error> {
+    pub fn read_only<L: AsFd>(store: &Store, stack: &[L]) -> Result<Self, Error> {
+        let mut workspace = None;
         let (root, kind) = match stack {
             [] => (None, Kind::Directory),
             // The kernel refuses an overlay of one directory, which needs none.
             [only] => (Some(only.as_fd().try_clone_to_owned().map_err(failed)?), Kind::Directory),
-            several => (Some(mount(several.iter().map(AsFd::as_fd).collect(), None)?), Kind::Mount),
+            several => match mount(several.iter().map(AsFd::as_fd).collect(), None) {
+                Ok(mount) => (Some(mount), Kind::Mount),
+                Err(failed) => {
+                    plain::instead_of(failed, store)?;
+                    let held = workspace.insert(store.workspace()?);
+                    (Some(plain::tree(&held.path().join("tree"), several, How::Links)?), Kind::Directory)
+                }
+            },
         };
-        Ok(Self { root, kind, place: None })
+        Ok(Self { root, kind, place: None, _workspace: workspace })
+    }
+
+    /// A directory that shows itself.
+    pub(super) fn of_directory(root: OwnedFd) -> Self {
+        Self { root: Some(root), kind: Kind::Directory, place: None, _workspace: None }
     }
 
     pub(super) fn writable(
@@ -52,7 +69,7 @@ impl View {
             lower.push(empty.as_fd());
         }
         let root = mount(lower, Some((files.as_fd(), work.as_fd())))?;
-        Ok(Self { root: Some(root), kind: Kind::Mount, place: None })
+        Ok(Self { root: Some(root), kind: Kind::Mount, place: None, _workspace: None })
     }
 
     /// Its root directory; `None` for a file system of no layers.

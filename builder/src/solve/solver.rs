@@ -7,7 +7,7 @@ mod taken;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 
@@ -29,6 +29,9 @@ use crate::progress::{Step, Stream};
 use crate::snapshot::Draft;
 use crate::step::{self, Hands, Interrupt, OpenShell};
 use crate::store::{Descriptor, Digest, Key, Store, Workspace, media};
+
+/// Said once.
+const COPIES: &str = "warning: overlays cannot be mounted here: each step works on a copy of the files below it, which takes time and room\n";
 
 /// What a node came to.
 #[derive(Debug, Clone)]
@@ -70,6 +73,8 @@ struct Solver<'a> {
     failed: Mutex<Option<Error>>,
     /// Whether some step had its shell.
     attended: AtomicBool,
+    /// Whether the user knows that there are no overlays.
+    warned: AtomicBool,
 }
 
 /// What all nodes came to, in their order.
@@ -93,6 +98,7 @@ pub(super) fn run(
         unneeded: BTreeMap::new(),
         failed: Mutex::default(),
         attended: AtomicBool::new(false),
+        warned: AtomicBool::new(false),
     };
     solver.unneeded = solver.unneeded()?;
     let solver = solver;
@@ -259,6 +265,10 @@ impl<'a> Solver<'a> {
             progress,
         };
         step::carry_out(node, &draft, &hands)?;
+        draft.settle()?;
+        if crate::snapshot::works_on_copies() && !self.warned.swap(true, Ordering::Relaxed) {
+            progress.log(Stream::Stderr, COPIES.as_bytes());
+        }
         Ok(draft)
     }
 

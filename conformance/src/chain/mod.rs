@@ -8,6 +8,7 @@ mod building;
 mod buildkit;
 mod checkpointed;
 pub(crate) mod containerd;
+mod copies;
 mod cri;
 mod crio;
 mod delegated;
@@ -41,6 +42,7 @@ pub(crate) const ALL: &[&[Case]] = &[
     flask::CASES,
     bad_input::CASES,
     building::CASES,
+    copies::CASES,
     devices::CASES,
     failed::CASES,
     interrupted::CASES,

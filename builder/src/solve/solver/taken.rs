@@ -123,7 +123,7 @@ impl Solver<'_> {
             return Ok(Arc::clone(tree));
         }
         let chain = lock(&self.done).get(&id).map(|done| done.chain.clone()).unwrap_or_default();
-        let mut view = View::read_only(&self.files(&chain, progress)?)?;
+        let mut view = View::read_only(&self.env.store, &self.files(&chain, progress)?)?;
         // With a path, parts of it can be mounted elsewhere.
         view.attach(&self.session.path().join(format!("tree-{}", id.0)))?;
         let tree = Arc::new(Tree::view(view));

@@ -39,6 +39,11 @@ pub(crate) fn carry_out(words: &[String]) -> Outcome {
             io::stdin().read_to_string(&mut text).map_err(|e| e.to_string())?;
             print(&format!("stdin: {text:?}"))
         }
+        ["deny", number_of_call, program, arguments @ ..] => {
+            sys::deny(number(number_of_call)?).map_err(|error| error.to_string())?;
+            let mut command = std::process::Command::new(program);
+            Err(std::os::unix::process::CommandExt::exec(command.args(arguments)).to_string())
+        }
         ["exit", code] => Ok(Some(ExitCode::from(number::<u8>(code)?))),
         ["wait"] => wait(),
         ["stop"] => loop {
