@@ -234,3 +234,23 @@ fn named_contexts_are_of_every_kind() {
         "builder: oci-layout://layout: no such image in it"
     );
 }
+
+/// Its files are root's, whoever has them, and stand on nothing.
+#[test]
+fn a_stage_starts_from_a_directory() {
+    let site = Site::new("FROM base AS one\nCOPY Dockerfile /d\nFROM one\n");
+    site.write("tree/etc/a", b"a").write("tree/b", b"b");
+    let (image, _) = site.build(&["--build-context", "base=tree", "context"]);
+    let expected =
+        "644 b = b\n755 etc/\n644 etc/a = a\n644 d = FROM base AS one\nCOPY Dockerfile /d\nFROM one\n";
+    assert_eq!(site.listing(&image), expected);
+    let config = site.document(&image)["config"]["digest"].as_str().unwrap().to_owned();
+    let history = &site.document(&config)["history"];
+    assert_eq!(history[0]["created_by"], "FROM base # buildkit");
+    let (again, said) = site.build(&["--build-context", "base=tree", "context"]);
+    assert_eq!(again, image);
+    assert!(!said.contains(" DONE "), "{said}");
+    site.write("tree/b", b"other");
+    let (other, _) = site.build(&["--build-context", "base=tree", "context"]);
+    assert_eq!(site.listing(&other), expected.replace("b = b", "b = other"));
+}

@@ -236,10 +236,7 @@ impl<'a> Walk<'a> {
             }
             Origin::Scratch => Ok(Some(self.scratch(index, platform))),
             Origin::Image(reference) => self.image_state(index, reference, platform),
-            Origin::Directory(name) => {
-                let message = format!("named context {name} is a directory, which no stage can start from");
-                Err(diagnose::at(self.source, stage.base.place, message))
-            }
+            Origin::Directory(name) => Ok(Some(self.directory_state(index, name, platform))),
         }
     }
 
@@ -288,7 +285,7 @@ impl<'a> Walk<'a> {
         })
     }
 
-    fn scratch(&mut self, index: usize, platform: Platform) -> State {
+    pub(super) fn scratch(&mut self, index: usize, platform: Platform) -> State {
         let title = format!("{}FROM scratch", stage::first_step(self.file, index, &[]));
         let node = self.add_source(index, title, Operation::Scratch);
         let mut config = Config::scratch(&platform);

@@ -7,6 +7,7 @@
 mod args;
 mod config;
 mod devices;
+mod directory;
 mod expose;
 mod git;
 mod history;
