@@ -60,7 +60,12 @@ fn agent(text: &str) -> Result<(String, PathBuf), Error> {
             }
         },
     };
-    std::fs::metadata(&socket).map_err(|e| Error::system(format!("find agent {}", socket.display()), e))?;
+    let found = std::fs::metadata(&socket)
+        .map_err(|e| Error::system(format!("find agent {}", socket.display()), e))?;
+    if !std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) {
+        return Err(refuse(format!("agent {id}: {} is not an agent's socket", socket.display()))
+            .hint("load a key into an agent by ssh-add"));
+    }
     Ok((id.to_owned(), socket))
 }
 

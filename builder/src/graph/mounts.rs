@@ -216,12 +216,25 @@ fn secret(stage: &Stage<'_, '_>, options: &mut Options) -> Result<Mount, Error> 
 
 fn ssh(stage: &Stage<'_, '_>, options: &mut Options) -> Result<Mount, Error> {
     let target = options.take(&["target", "dst", "destination"]);
-    let target =
-        target.map_or_else(|| "/run/buildkit/ssh_agent.0".to_owned(), |t| path::join(stage.state.cwd(), &t));
+    let target = target.map(|target| path::join(stage.state.cwd(), &target)).unwrap_or_default();
     let id = options.take(&["id"]).unwrap_or_else(|| "default".to_owned());
-    let env = Some("SSH_AUTH_SOCK".to_owned());
-    let kind = MountKind::Ssh(credential(stage, options, (id, env, 0o600))?);
+    let kind = MountKind::Ssh(credential(stage, options, (id, None, 0o600))?);
     Ok(Mount { target, kind })
+}
+
+/// Agents without a target are numbered; a program that asks for none finds the first, unless the image names another.
+pub(super) fn number_agents(mounts: &mut [Mount], env: &[(String, String)]) {
+    const VARIABLE: &str = "SSH_AUTH_SOCK";
+    let is_free = !env.iter().any(|(name, _)| name == VARIABLE);
+    let mut number = 0;
+    for mount in mounts {
+        let MountKind::Ssh(agent) = &mut mount.kind else { continue };
+        if mount.target.is_empty() {
+            mount.target = format!("/run/buildkit/ssh_agent.{number}");
+        }
+        agent.env = (number == 0 && is_free).then(|| VARIABLE.to_owned());
+        number += 1;
+    }
 }
 
 fn credential(

@@ -18,6 +18,8 @@ pub(super) fn lower(
     for word in &run.mounts {
         lowered.extend(mounts::lower(stage, word)?);
     }
+    let env = stage.state.run_env();
+    mounts::number_agents(&mut lowered, &env);
     let network = match &run.network {
         Some(word) => network(stage, word)?,
         None => stage.walk.inputs.network,
@@ -35,7 +37,7 @@ pub(super) fn lower(
     let operation = Run {
         args,
         shell: stage.state.shell(),
-        env: stage.state.run_env(),
+        env,
         proxy: args::proxies(stage.walk.inputs),
         user: stage.state.config.config.user.clone(),
         cwd: stage.state.cwd().to_owned(),

@@ -3,6 +3,7 @@
 //! Everything was decided in the graph. Invariant: whatever a step does, it writes into its draft alone; paths of the
 //! image are resolved inside the image.
 
+mod agent;
 mod copy;
 mod devices;
 mod interrupt;

@@ -10,6 +10,7 @@ use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, fstat};
 use nix::unistd::{Gid, Uid, fchownat};
 
+use super::agent::Agent;
 use super::memory::Memory;
 use super::place::{Placing, Rules};
 use super::{Hands, Secret};
@@ -35,6 +36,7 @@ enum Held {
     Mount(PathBuf),
     Scratch(#[expect(dead_code, reason = "held for its Drop")] Scratch),
     Memory(#[expect(dead_code, reason = "held for its Drop")] Memory),
+    Agent(#[expect(dead_code, reason = "held for its Drop")] Agent),
     Lock(#[expect(dead_code, reason = "held for its Drop")] File),
     Tree(#[expect(dead_code, reason = "held for its Drop")] std::sync::Arc<Tree>),
 }
@@ -67,7 +69,7 @@ pub(super) fn prepare(mounts: &[Mount], draft: &Draft, hands: &Hands<'_>) -> Res
                     .push((Extra::Tmpfs { target: target.clone(), size: *size }, StubKind::Directory));
             }
             MountKind::Secret(credential) => ready.secret(credential, (target, &place), hands)?,
-            MountKind::Ssh(credential) => ready.agent(credential, target, hands)?,
+            MountKind::Ssh(credential) => ready.agent(credential, (target, &place), hands)?,
         }
     }
     Ok(ready)
@@ -181,23 +183,29 @@ impl Mounts {
         Ok(())
     }
 
-    fn agent(&mut self, agent: &Credential, target: &str, hands: &Hands<'_>) -> Result<(), Error> {
-        match hands.credentials.ssh.get(&agent.id) {
-            Some(socket) => {
-                self.push((socket, target), Access::ReadWrite, StubKind::File);
-                let name = agent.env.as_deref().unwrap_or("SSH_AUTH_SOCK");
-                self.env.push(format!("{name}={target}"));
-                Ok(())
-            }
-            None if agent.required => Err(missing("ssh", &agent.id)),
-            None => Ok(()),
-        }
+    fn agent(
+        &mut self,
+        asked: &Credential,
+        (target, place): (&str, &Path),
+        hands: &Hands<'_>,
+    ) -> Result<(), Error> {
+        let user = match hands.credentials.ssh.get(&asked.id) {
+            Some(user) => user,
+            None if asked.required => return Err(missing("ssh", &asked.id)),
+            None => return Ok(()),
+        };
+        let agent = Agent::before(user, place, asked)
+            .map_err(|error| Error::system(format!("offer the agent {}", asked.id), error))?;
+        self.push((&agent.socket, target), Access::ReadWrite, StubKind::File);
+        self.held.push(Held::Agent(agent));
+        self.env.extend(asked.env.iter().map(|name| format!("{name}={target}")));
+        Ok(())
     }
 }
 
 fn missing(flag: &str, id: &str) -> Error {
-    Error::new(Kind::Invalid, format!("this step needs the {flag} {id}"))
-        .hint(format!("give it by --{flag} id={id}"))
+    let give = if flag == "ssh" { format!("--ssh {id}") } else { format!("--{flag} id={id}") };
+    Error::new(Kind::Invalid, format!("this step needs the {flag} {id}")).hint(format!("give it by {give}"))
 }
 
 fn kind_of(object: &OwnedFd) -> std::io::Result<StubKind> {

@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing is mocked, and nothing is used of a package but its command line and its files.
 
+mod agents;
 mod bad_input;
 mod blocks;
 mod building;
@@ -42,6 +43,7 @@ pub(crate) const ALL: &[&[Case]] = &[
     flask::CASES,
     bad_input::CASES,
     building::CASES,
+    agents::CASES,
     copies::CASES,
     devices::CASES,
     failed::CASES,

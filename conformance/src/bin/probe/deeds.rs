@@ -79,6 +79,10 @@ pub(crate) fn carry_out(words: &[String]) -> Outcome {
             Ok(body) => said(io::stdout().write_all(body.as_bytes())),
             Err(error) => report(&words, Err(error)),
         },
+        ["keys", socket] => match net::keys(socket) {
+            Ok(comments) => print(&format!("keys {socket}: {comments}")),
+            Err(error) => report(&words, Err(error)),
+        },
         ["serve", address, text] => report(&words, net::serve(address, text)),
         ["syscall", nr] => report(&words, sys::raw(number(nr)?).map(|_| ())),
         _ => match files(&words).or_else(|| kernel(&words)) {

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -26,6 +27,34 @@ fn answer(mut stream: TcpStream, text: &str) -> std::io::Result<()> {
         line.clear();
     }
     write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}", text.len())
+}
+
+/// The comments of the keys that the SSH agent at a socket has (draft-miller-ssh-agent, 3.5).
+pub(crate) fn keys(socket: &str) -> std::io::Result<String> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(&[0, 0, 0, 1, 11])?;
+    let number = |stream: &mut UnixStream| -> std::io::Result<u64> {
+        let mut bytes = [0; 4];
+        stream.read_exact(&mut bytes)?;
+        Ok(u32::from_be_bytes(bytes).into())
+    };
+    let mut kind = [0];
+    number(&mut stream)?;
+    stream.read_exact(&mut kind)?;
+    if kind != [12] {
+        return Err(std::io::Error::other(format!("an answer of kind {kind:?}")));
+    }
+    let mut comments = Vec::new();
+    for _ in 0..number(&mut stream)? {
+        let mut text = String::new();
+        let length = number(&mut stream)?;
+        std::io::copy(&mut (&stream).take(length), &mut std::io::sink())?;
+        let length = number(&mut stream)?;
+        (&stream).take(length).read_to_string(&mut text)?;
+        comments.push(text);
+    }
+    Ok(comments.join(" "))
 }
 
 /// The body of `http://HOST:PORT/PATH`, or the whole answer where it is not a 200.
