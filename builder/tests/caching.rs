@@ -88,6 +88,15 @@ fn a_cache_in_a_directory_stands_in_for_the_store() {
     // The smaller one holds no layer that the image does not have.
     let blobs = |name: &str| site::names(&site.path(name).join("blobs/sha256")).len();
     assert_eq!((blobs("max"), blobs("min")), (5, 4));
+    // Both of one build are what they are by themselves.
+    site.build(&[
+        "--cache-to",
+        "type=local,dest=both-max,mode=max",
+        "--cache-to",
+        "type=local,dest=both-min",
+        "context",
+    ]);
+    assert_eq!((blobs("both-max"), blobs("both-min")), (5, 4));
     // Without the first stage's record, a change to what it makes has it carried out.
     fs::remove_dir_all(site.path("store")).unwrap();
     site.write("context/src/out/a", b"other");

@@ -178,7 +178,7 @@ fn finish(
 ) -> Result<(), Error> {
     let solved = solve(args, (loaded, graphs), (store.clone(), credentials, terminal), sender)?;
     let (mut images, caches): (Vec<Descriptor>, Vec<_>) =
-        solved.into_iter().map(|solved| (solved.image, solved.cache)).unzip();
+        solved.into_iter().map(|solved| (solved.image, solved.caches)).unzip();
     for image in &mut images {
         let platform = image.platform.clone().unwrap_or_else(Platform::host);
         image.annotations.extend(annotation::chosen(&args.annotations, |target| {
@@ -209,13 +209,19 @@ fn finish(
     writeln!(std::io::stdout(), "{}", top.digest).map_err(|e| Error::system("write to stdout", e))
 }
 
-/// Writes the caches that were asked for. The records of the larger extent hold those of the smaller.
-fn export(args: &Args, store: &Store, exported: &[Option<Exported>], sender: &Sender) -> Result<(), Error> {
-    let mut all = Exported::default();
-    exported.iter().flatten().cloned().for_each(|one| all.merge(one));
+/// Writes the caches that were asked for, each with the records of its extent for every platform.
+fn export(
+    args: &Args,
+    store: &Store,
+    exported: &[Vec<(Extent, Exported)>],
+    sender: &Sender,
+) -> Result<(), Error> {
     for to in &args.cache_to {
         if let cache::Target::Place(place) = &to.target {
-            cache::write(store, all.clone(), place, sender)?;
+            let mut all = Exported::default();
+            let of_extent = exported.iter().flatten().filter(|(extent, _)| *extent == to.extent);
+            of_extent.for_each(|(_, one)| all.merge(one.clone()));
+            cache::write(store, all, place, sender)?;
         }
     }
     Ok(())
@@ -321,12 +327,7 @@ fn solve(
             allowed: args.recipe.allowed_devices(),
         },
         caches: cache::open(&args.cache_from, sender),
-        export: args
-            .cache_to
-            .iter()
-            .filter(|to| to.target != cache::Target::Inline)
-            .map(|to| to.extent)
-            .reduce(|one, other| if one == Extent::Max { one } else { other }),
+        exports: [Extent::Min, Extent::Max].into_iter().filter(|extent| is_exported(args, *extent)).collect(),
         inline_cache: args.cache_to.iter().any(|to| to.target == cache::Target::Inline)
             || is_set(args, "BUILDKIT_INLINE_CACHE"),
         annotations: of_manifests(&args.annotations),
@@ -342,6 +343,10 @@ fn solve(
             Ok(solved)
         })
         .collect()
+}
+
+fn is_exported(args: &Args, extent: Extent) -> bool {
+    args.cache_to.iter().any(|to| to.extent == extent && to.target != cache::Target::Inline)
 }
 
 fn of_manifests(annotations: &[Annotation]) -> Vec<(Option<Platform>, String, String)> {

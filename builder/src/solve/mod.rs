@@ -56,8 +56,8 @@ pub struct Env {
     pub compression: Compression,
     /// Caches to take results from.
     pub caches: Vec<Cache>,
-    /// Which records are to be exported.
-    pub export: Option<Extent>,
+    /// Which records are to be exported, each extent once.
+    pub exports: Vec<Extent>,
     /// Whether the image's config gets the records of its layers.
     pub inline_cache: bool,
     /// Annotations of the manifest for a platform, or for every one.
@@ -68,8 +68,8 @@ pub struct Env {
 pub struct Solved {
     /// The image.
     pub image: Descriptor,
-    /// The cache, as far as it was asked for.
-    pub cache: Option<Exported>,
+    /// The records of each extent that was asked for.
+    pub caches: Vec<(Extent, Exported)>,
 }
 
 /// Builds the image: its manifest's descriptor, with everything that it needs in the store.
@@ -91,7 +91,7 @@ pub fn solve(graph: &Graph, env: &Env) -> Result<Solved, Error> {
         let export = |extent| export::records(graph, &done, &env.store, extent);
         let inline = env.inline_cache.then(|| export(Extent::Min)).transpose()?;
         let image = assemble::assemble((graph, env), &done, inline.map(|inline| inline.records))?;
-        let cache = env.export.map(export).transpose()?;
-        Ok(Solved { image, cache })
+        let caches = env.exports.iter().map(|extent| Ok((*extent, export(*extent)?)));
+        Ok(Solved { image, caches: caches.collect::<Result<_, Error>>()? })
     })
 }
