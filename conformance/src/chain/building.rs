@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::place::Place;
 use crate::case::{Case, Ctx};
@@ -22,6 +22,12 @@ pub(crate) const CASES: &[Case] = &[
         run: limits,
     },
     Case {
+        name: "chain/build-foreign-processor",
+        source: "issue 5: multi-platform builds",
+        needs: &[Need::UserNamespaces],
+        run: foreign,
+    },
+    Case {
         name: "chain/build-same-result",
         source: "issue 5: cache keys by content",
         needs: &[Need::UserNamespaces],
@@ -34,6 +40,26 @@ pub(crate) const CASES: &[Case] = &[
         run: cache_of_elsewhere,
     },
 ];
+
+/// Its file says a processor that nobody registers an emulator for.
+fn foreign(ctx: &Ctx) -> Result<()> {
+    let place = Place::new(ctx, "home", "http://127.0.0.1:1")?;
+    let text = "FROM scratch\nCOPY --chmod=755 foreign /foreign\nRUN [\"/foreign\"]\n";
+    let context = place.context("context", &[("Dockerfile", text)])?;
+    let mut program = fs::read(format!("{context}/probe"))?;
+    // ELF's e_machine, 0x5441: Fujitsu FR-V.
+    program.get_mut(18..20).context("find the header")?.copy_from_slice(&0x5441_u16.to_le_bytes());
+    fs::write(format!("{context}/foreign"), program)?;
+    let hint =
+        "it is for another processor: register an emulator with binfmt_misc (Debian: qemu-user-static)";
+    let ended = place.run(&[&BUILD[..], &[&context]].concat())?.code(1)?;
+    let line = ended.err.lines().last().unwrap_or_default().to_ascii_lowercase();
+    let is_right = line.starts_with("builder: dockerfile line 3: run /foreign: ")
+        && line.contains("exec format error")
+        && line.ends_with(&format!("({})", hint.to_ascii_lowercase()));
+    ensure!(is_right, "it says {:?}", ended.err);
+    Ok(())
+}
 
 const BUILD: [&str; 5] = ["build", "--progress", "plain", "--network", "none"];
 
