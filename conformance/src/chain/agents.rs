@@ -26,7 +26,7 @@ struct Agent {
 
 impl Agent {
     fn start(ctx: &Ctx, comment: &str) -> Result<Self> {
-        let (socket, key) = (ctx.path(&format!("{comment}.sock")), ctx.path(comment));
+        let (socket, key) = (ctx.path(format!("{comment}.sock")), ctx.path(comment));
         let running =
             process::start(Command::new("ssh-agent").arg("-D").arg("-a").arg(&socket), Stdio::null())?;
         process::until("the agent listens", Duration::from_secs(60), || Ok(socket.exists()))?;

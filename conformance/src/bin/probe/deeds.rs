@@ -75,21 +75,28 @@ pub(crate) fn carry_out(words: &[String]) -> Outcome {
             Ok(target) => print(&format!("readlink {path}: {}", target.display())),
             Err(error) => report(&words, Err(error)),
         },
-        ["get", host, path] => match net::get(host, path) {
-            Ok(body) => said(io::stdout().write_all(body.as_bytes())),
-            Err(error) => report(&words, Err(error)),
-        },
-        ["keys", socket] => match net::keys(socket) {
-            Ok(comments) => print(&format!("keys {socket}: {comments}")),
-            Err(error) => report(&words, Err(error)),
-        },
-        ["serve", address, text] => report(&words, net::serve(address, text)),
         ["syscall", nr] => report(&words, sys::raw(number(nr)?).map(|_| ())),
         _ => match files(&words).or_else(|| kernel(&words)) {
             Some(result) => report(&words, result),
-            None => Err(format!("no deed {words:?}")),
+            None => talk(&words).unwrap_or_else(|| Err(format!("no deed {words:?}"))),
         },
     }
+}
+
+/// Deeds with somebody at the other end.
+fn talk(words: &[&str]) -> Option<Outcome> {
+    Some(match words {
+        ["get", host, path] => match net::get(host, path) {
+            Ok(body) => said(io::stdout().write_all(body.as_bytes())),
+            Err(error) => report(words, Err(error)),
+        },
+        ["keys", socket] => match net::keys(socket) {
+            Ok(comments) => print(&format!("keys {socket}: {comments}")),
+            Err(error) => report(words, Err(error)),
+        },
+        ["serve", address, text] => report(words, net::serve(address, text)),
+        _ => return None,
+    })
 }
 
 /// Deeds on files; the outer `None` is "not one of these".
