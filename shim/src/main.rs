@@ -62,7 +62,10 @@ fn start(flags: &Flags) -> Result<(), Error> {
         Role::Messenger(answer) => print(&answer),
         Role::Server(setup) => {
             sys::heap::stay_small();
-            task::serve(setup)
+            let socket = setup.socket.clone();
+            task::serve(setup)?;
+            // At its end, when nobody waits for it any more.
+            bootstrap::sweep(&socket)
         }
     }
 }

@@ -82,13 +82,13 @@ fn the_newest_gets_a_bootstrap_result_and_a_socket_in_a_private_directory() {
     let sockets = top.path().join("s");
     let bundle = bundle(top.path(), "a", "null");
     let output = run(&bundle, &["start"], &[], &params("a", &sockets));
-    // printf /nowhere/containerd.sock/test/a | sha256sum
-    let name = "167289805f73954658faef4d7811d1b247532a5260db932a849e7caac66b8461";
-    let address = format!("unix://{}/{name}", sockets.display());
+    // printf /nowhere/containerd.sock/test/a | sha256sum | head -c 32
+    let name = "167289805f73954658faef4d7811d1b2";
+    let address = format!("unix://{}/coracle/{name}", sockets.display());
     let length = u8::try_from(address.len()).unwrap();
     let expected = [b"\x08\x03\x12".as_slice(), &[length], address.as_bytes(), b"\x1a\x05ttrpc"].concat();
     assert_eq!(output.stdout, expected);
-    assert_eq!(std::fs::metadata(&sockets).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(std::fs::metadata(sockets.join("coracle")).unwrap().permissions().mode() & 0o777, 0o700);
     shut_down(&address);
 }
 

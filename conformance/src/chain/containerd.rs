@@ -283,7 +283,7 @@ pub(super) fn nothing_is_left(ctx: &Ctx, containerd: &Containerd) -> Result<()> 
     let mut left = String::new();
     process::until("/run is empty of the containers", PATIENCE, || {
         let mut find = containerd.beside("find")?;
-        find.args(["/run", "-name", &named, "-o", "-path", "/run/containerd/s/*"]);
+        find.args(["/run", "-name", &named, "-o", "-path", "/run/containerd/s/*", "-type", "s"]);
         left = process::run(&mut find, PATIENCE)?.success()?.out;
         Ok(left.is_empty())
     })

@@ -145,18 +145,21 @@ fn nothing_is_left(engine: &Engine) -> Result<()> {
     let mounts: Vec<&str> =
         mounts.lines().filter(|line| line.contains(&bundles.display().to_string())).collect();
     ensure!(mounts.is_empty(), "mounts are left: {mounts:?}");
-    (0..ROUNDS).try_for_each(|round| stale_socket(engine, &engine.ctx.id(&format!("r{round}"))))
+    no_socket_is_left(engine)
 }
 
 /// containerd does not ask for the deletion of a container whose shim died before it was connected to, so that one's socket
-/// may be left. The next container of the name takes it over, and takes it away.
-fn stale_socket(engine: &Engine, id: &str) -> Result<()> {
-    let socket = socket(engine, id)?;
-    if std::path::Path::new(&socket).exists() {
-        engine.run(&["--rm"], &[id, "/probe", "print", "again"])?.success()?.out("again\n")?;
-        process::until("the socket is gone", PATIENCE, || Ok(!std::path::Path::new(&socket).exists()))?;
-    }
-    Ok(())
+/// may be left. The next shim that ends takes it away.
+fn no_socket_is_left(engine: &Engine) -> Result<()> {
+    let rounds = (0..ROUNDS).map(|round| socket(engine, &engine.ctx.id(&format!("r{round}"))));
+    let sockets = rounds.collect::<Result<Vec<_>>>()?;
+    engine
+        .run(&["--rm"], &[&engine.ctx.id("next"), "/probe", "print", "again"])?
+        .success()?
+        .out("again\n")?;
+    process::until("every socket is gone", PATIENCE, || {
+        Ok(!sockets.iter().any(|socket| std::path::Path::new(socket).exists()))
+    })
 }
 
 /// Where the shim of a container of its own listens.
@@ -165,5 +168,5 @@ fn socket(engine: &Engine, id: &str) -> Result<String> {
     let named = format!("{}/default/{id}", address.display());
     let mut command = std::process::Command::new(process::find("sha256sum").context("find sha256sum")?);
     let sum = process::run_with_input(&mut command, &named, PATIENCE)?.success()?.out;
-    Ok(format!("/run/containerd/s/{}", sum.split_whitespace().next().context("read the sum")?))
+    Ok(format!("/run/containerd/s/coracle/{}", sum.get(..32).context("read the sum")?))
 }

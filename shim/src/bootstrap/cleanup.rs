@@ -13,7 +13,6 @@ use crate::log;
 use crate::mounts;
 use crate::options;
 use crate::runtime::{Choice, Runtime, argv};
-use crate::sys;
 use crate::task::{PID_FILE, read_pid};
 
 /// Killed: the shim's death was the container's.
@@ -63,7 +62,7 @@ fn bundle_of(flags: &Flags) -> Result<PathBuf, Error> {
 fn remove_dead_socket(bundle: &Path) {
     let Ok(address) = std::fs::read_to_string(bundle.join("address")) else { return };
     let Some(path) = address.trim().strip_prefix("unix://").map(Path::new) else { return };
-    if sys::socket::connect_to(path).is_err()
+    if socket::is_dead(path)
         && let Err(error) = socket::remove(path)
     {
         log::warn(error);

@@ -10,6 +10,7 @@ mod socket;
 pub(crate) use cleanup::delete;
 pub(crate) use info::info;
 pub(crate) use params::Environment;
+pub(crate) use socket::sweep;
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
