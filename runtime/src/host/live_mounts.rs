@@ -1,6 +1,5 @@
 //! Adds mounts to a running container, and removes them.
 
-use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -9,16 +8,15 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::Mode;
 
 use super::exec::target;
-use super::spawn::{Birth, spawn};
+use super::spawn::{Birth, to_its_end};
 use super::{proc, sources};
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::init::mounts::{Site, attach_all, change_late};
 use crate::init::namespaces::{become_root, enter_process};
 use crate::init::sources::Sources;
 use crate::plan::live::{Change, Deed};
 use crate::state::Record;
-use crate::sys::{clone, path, pidfd};
-use crate::wire;
+use crate::sys::path;
 
 /// Sources are opened in the host's view; everything else is done by a child in the container's namespaces, so that a path leads
 /// nowhere else, and a proc or sysfs that is mounted is the container's.
@@ -38,27 +36,7 @@ pub fn change(record: &Record, change: &Change) -> Result<(), Error> {
         enter_process(&proc, &target, change.before)
             .map_err(|source| Error::system("join the pid namespace of the container", source))?;
     }
-    let (reader, writer) =
-        nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|errno| Error::system("make a pipe", errno))?;
-    let child = spawn(&birth, |_| {
-        let done = inside(change, &target, (&proc, &mut opened));
-        let code = i32::from(done.is_err());
-        if let Err(error) = done {
-            // The parent tells a lost message from a whole one.
-            let _ = nix::unistd::write(&writer, &wire::encode(&error));
-        }
-        clone::exit(code)
-    })?;
-    drop(writer);
-    let mut told = Vec::new();
-    // Whatever cannot be read is missed below.
-    drop(std::fs::File::from(reader).read_to_end(&mut told));
-    let ended = pidfd::wait(&child.pidfd);
-    match ended.map_err(|source| Error::system("wait for a child", source))?.code() {
-        0 => Ok(()),
-        _ if told.is_empty() => Err(Error::new(Kind::System, "change mounts: a child of ours was killed")),
-        _ => Err(wire::decode_error(&told)),
-    }
+    to_its_end(&birth, "change mounts", || inside(change, &target, (&proc, &mut opened)))
 }
 
 fn inside(change: &Change, target: &OwnedFd, (proc, opened): (&OwnedFd, &mut Sources)) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use nix::fcntl::OFlag;
 
 use super::cgroup::Beside;
 use super::proc;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::init::namespaces::{enter_process, name};
 use crate::sys::clone::{self, Child, Options, Side};
 use crate::sys::{fds, ns, pidfd};
@@ -53,6 +53,44 @@ pub fn spawn(birth: &Birth<'_>, child: impl FnOnce(Placed)) -> Result<Spawned, E
             (Side::Parent(Child { pid, pidfd }), placed) => Ok(Spawned { pid, pidfd, placed }),
         },
         false => through_go_between(birth, child),
+    }
+}
+
+/// Spawns a child for one deed and hears what goes wrong with it: returns once the child has become another program, or has ended.
+pub fn telling(birth: &Birth<'_>, deed: impl FnOnce() -> Result<(), Error>) -> Result<Spawned, Error> {
+    let (reader, writer) =
+        nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|errno| Error::system("make a pipe", errno))?;
+    let child = spawn(birth, |_| {
+        let done = deed();
+        let code = i32::from(done.is_err());
+        if let Err(error) = done {
+            // The parent tells a lost message from a whole one.
+            let _ = nix::unistd::write(&writer, &wire::encode(&error));
+        }
+        clone::exit(code)
+    })?;
+    drop(writer);
+    let mut told = Vec::new();
+    // Whatever cannot be read is no news.
+    drop(io::Read::read_to_end(&mut std::fs::File::from(reader), &mut told));
+    if told.is_empty() {
+        return Ok(child);
+    }
+    pidfd::wait(&child.pidfd).map_err(|source| Error::system("wait for a child", source))?;
+    Err(wire::decode_error(&told))
+}
+
+/// The same for a deed that is the child's whole life; `doing` names it where the child was killed.
+pub fn to_its_end(
+    birth: &Birth<'_>,
+    doing: &str,
+    deed: impl FnOnce() -> Result<(), Error>,
+) -> Result<(), Error> {
+    let child = telling(birth, deed)?;
+    let ended = pidfd::wait(&child.pidfd).map_err(|source| Error::system("wait for a child", source))?;
+    match ended.code() {
+        0 => Ok(()),
+        _ => Err(Error::new(Kind::System, format!("{doing}: a child of ours was killed"))),
     }
 }
 

@@ -14,11 +14,9 @@ use nix::unistd::{AccessFlags, faccessat};
 use super::fields::Fields;
 use super::message::{Answer, Deed, Features, Notify, answer, reply, request};
 use crate::error::{Error, Kind};
-use crate::host::spawn::{Birth, Spawned, spawn};
-use crate::host::undo;
+use crate::host::spawn::{Birth, Spawned, telling};
 use crate::init::signals;
-use crate::sys::{clone, fds, pidfd};
-use crate::wire;
+use crate::sys::{fds, pidfd};
 
 /// A process that waits for a request.
 #[derive(Debug)]
@@ -62,29 +60,12 @@ impl Service {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
                 .map_err(|errno| Error::system("make a pair of sockets", errno))?;
-        let (reader, writer) =
-            nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|errno| Error::system("make a pipe", errno))?;
         let theirs_raw = theirs.as_raw_fd();
-        let child = spawn(&setting.birth, |_| {
-            let error = match first() {
-                Ok(()) => become_criu(&program, theirs_raw, setting),
-                Err(error) => error,
-            };
-            // The parent tells a lost message from a whole one.
-            let _ = nix::unistd::write(&writer, &wire::encode(&error));
-            clone::exit(1)
+        let child = telling(&setting.birth, || {
+            first()?;
+            Err(become_criu(&program, theirs_raw, setting))
         })?;
-        drop((writer, theirs));
-        let mut told = Vec::new();
-        // Whatever cannot be read is no news; execve has closed the other end, or the process has.
-        drop(io::Read::read_to_end(&mut std::fs::File::from(reader), &mut told));
-        match told.is_empty() {
-            true => Ok(Self { child, socket: ours }),
-            false => {
-                undo::end(&child);
-                Err(wire::decode_error(&told))
-            }
-        }
+        Ok(Self { child, socket: ours })
     }
 
     /// Asks, lets `on` deal with what happens on the way, and gives the answer. When `on` fails, CRIU is told so and undoes its work.

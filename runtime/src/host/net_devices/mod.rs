@@ -4,17 +4,14 @@
 
 mod netlink;
 
-use std::io::Read;
 use std::os::fd::OwnedFd;
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
-use super::spawn::{Birth, Spawned, spawn};
-use crate::error::{Error, Kind};
+use super::spawn::{Birth, Spawned, to_its_end};
+use crate::error::Error;
 use crate::plan::net_devices::NetDevice;
-use crate::sys::{clone, pidfd};
-use crate::wire;
 
 use netlink::{Address, Netlink};
 
@@ -61,27 +58,5 @@ fn set(name: &str, addresses: &[Address]) -> Result<(), Error> {
 fn inside(namespace: &OwnedFd, deed: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
     let copy = namespace.try_clone().map_err(|source| Error::system("duplicate a descriptor", source))?;
     let birth = Birth { before: vec![(libc::CLONE_NEWNET, copy)], ..Birth::default() };
-    let (reader, writer) =
-        nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|errno| Error::system("make a pipe", errno))?;
-    let child = spawn(&birth, |_| {
-        let done = deed();
-        let code = i32::from(done.is_err());
-        if let Err(error) = done {
-            // The parent tells a lost message from a whole one.
-            let _ = nix::unistd::write(&writer, &wire::encode(&error));
-        }
-        clone::exit(code)
-    })?;
-    drop(writer);
-    let mut told = Vec::new();
-    // Whatever cannot be read is missed below.
-    drop(std::fs::File::from(reader).read_to_end(&mut told));
-    let ended = pidfd::wait(&child.pidfd);
-    match ended.map_err(|source| Error::system("wait for a child", source))?.code() {
-        0 => Ok(()),
-        _ if told.is_empty() => {
-            Err(Error::new(Kind::System, "set up network devices: a child of ours was killed"))
-        }
-        _ => Err(wire::decode_error(&told)),
-    }
+    to_its_end(&birth, "set up network devices", deed)
 }
