@@ -17,7 +17,7 @@ use crate::plan::devices::{Devices, Make, Node};
 use crate::sys::mount;
 
 /// Makes or binds all nodes, then the links.
-pub fn make(devices: &Devices, root: &OwnedFd, sources: &mut Sources) -> Result<(), Error> {
+pub fn make(devices: &Devices, root: &OwnedFd, sources: &mut Sources, proc: &OwnedFd) -> Result<(), Error> {
     let mut dirs = Dirs { root, open: Vec::new() };
     for (at, node) in devices.nodes.iter().enumerate() {
         let bound = sources.devices.get_mut(at).and_then(Option::take);
@@ -25,6 +25,10 @@ pub fn make(devices: &Devices, root: &OwnedFd, sources: &mut Sources) -> Result<
             .map_err(|source| Error::system(format!("make the device {}", node.path.display()), source))?;
     }
     for (name, target) in &devices.links {
+        if *name == "core" && fstatat(proc, "kcore", AtFlags::AT_SYMLINK_NOFOLLOW).is_err() {
+            // A kernel without the file; runc looks too.
+            continue;
+        }
         link(name, target, &mut dirs)
             .map_err(|source| Error::system(format!("make the link /dev/{name}"), source))?;
     }

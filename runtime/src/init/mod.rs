@@ -209,7 +209,7 @@ fn mount_everything(plan: &Plan, kit: &Kit<'_>, mut sources: Sources) -> Result<
         mounts::attach_all(&plan.mounts, &mut site)?
     };
     // After the mounts, of which one is /dev.
-    devices::make(&plan.devices, &root, &mut sources)?;
+    devices::make(&plan.devices, &root, &mut sources, kit.proc)?;
     program::make_cwd(&root, &plan.process.cwd)?;
     if !plan.hooks.create_container.is_empty() {
         // They find the container's files by relative paths, as with runc.
