@@ -36,6 +36,8 @@ pub(crate) enum Need {
     Program(&'static str),
     /// /dev/net/tun can be opened, which network helpers need.
     Tun,
+    /// AppArmor confines processes here, and apparmor_parser loads profiles.
+    AppArmor,
     /// criu, and a kernel and rights with which it works.
     Criu,
 }
@@ -99,6 +101,12 @@ impl Host {
             Need::EveryV1Mounted => (self.root && !self.pure_v2).then(unmounted).flatten(),
             Need::Program(name) => process::find(name).is_none().then(|| format!("{name} is not installed")),
             Need::Tun => self.tun.clone().err(),
+            Need::AppArmor => {
+                let on = std::fs::read("/sys/module/apparmor/parameters/enabled");
+                let has = on.is_ok_and(|word| word.starts_with(b"Y"));
+                let lacks = (!has).then(|| "AppArmor is off".to_owned());
+                lacks.or_else(|| self.lacks(Need::Program("apparmor_parser")))
+            }
             Need::Criu => criu().err(),
         }
     }

@@ -73,7 +73,7 @@ fn terminal_bundle(ctx: &Ctx, words: &[&str]) -> Result<Bundle> {
 }
 
 /// Runs `runtime ARGS... --console-socket S ID WORDS...`, and gives the descriptor that arrives.
-fn master(ctx: &Ctx, before: &[&str], after: &[&str]) -> Result<OwnedFd> {
+pub(super) fn master(ctx: &Ctx, before: &[&str], after: &[&str]) -> Result<OwnedFd> {
     master_within(ctx, before, after, BOUND)
 }
 
@@ -97,7 +97,7 @@ pub(super) fn master_within(ctx: &Ctx, before: &[&str], after: &[&str], bound: D
 }
 
 /// Whether somebody connects before the runtime ends or the time is over.
-fn connects(listener: &UnixListener, running: &mut Running, bound: Duration) -> Result<bool> {
+pub(super) fn connects(listener: &UnixListener, running: &mut Running, bound: Duration) -> Result<bool> {
     let deadline = std::time::Instant::now() + bound;
     while std::time::Instant::now() < deadline {
         if process::readable(listener.as_fd(), Duration::from_millis(200))? {

@@ -16,12 +16,15 @@ mod faults;
 mod hooks;
 mod host_mounts;
 mod kernel;
+mod labels;
 mod lifecycle;
 mod live_mounts;
 mod mounts;
 mod namespaces;
 mod net_devices;
+mod notify;
 mod process;
+mod redirects;
 mod rootless;
 mod seccomp;
 mod state;
@@ -41,6 +44,8 @@ pub(crate) const ALL: &[&[Case]] = &[
     cgroups::CASES,
     systemd::CASES,
     seccomp::CASES,
+    labels::CASES,
+    notify::CASES,
     hooks::CASES,
     console::CASES,
     exec::CASES,
@@ -48,6 +53,7 @@ pub(crate) const ALL: &[&[Case]] = &[
     cli_runc::CASES,
     rootless::CASES,
     escapes::CASES,
+    redirects::CASES,
     faults::CASES,
     state::CASES,
     checkpoint::CASES,

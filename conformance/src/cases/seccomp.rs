@@ -80,13 +80,13 @@ fn architectures() -> Value {
     }
 }
 
-fn filter(default: &str, rules: Value) -> Value {
+pub(super) fn filter(default: &str, rules: Value) -> Value {
     let mut filter = json!({"defaultAction": default, "syscalls": rules});
     put(&mut filter, "/architectures", architectures());
     filter
 }
 
-const MKDIR: [&str; 2] = ["mkdir", "mkdirat"];
+pub(super) const MKDIR: [&str; 2] = ["mkdir", "mkdirat"];
 
 fn errno(ctx: &Ctx) -> Result<()> {
     let bundle = ctx.bundle(&["mkdir", "/tmp/a", ",", "show"])?;

@@ -4,6 +4,7 @@
 #![allow(unsafe_code, reason = "the one room that speaks to the kernel directly")]
 
 pub(crate) mod filter;
+pub(crate) mod notify;
 pub(crate) mod trace;
 pub(crate) mod usage;
 
@@ -31,19 +32,29 @@ pub(crate) fn pidfd_kill(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
 
 /// Receives one descriptor over a socket, as `--console-socket` and the seccomp listener send it. Closed on exec.
 pub(crate) fn receive_descriptor(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    receive_message(socket).map(|(_, descriptor)| descriptor)
+}
+
+/// The same with the words that it comes with.
+pub(crate) fn receive_message(socket: BorrowedFd<'_>) -> io::Result<(Vec<u8>, OwnedFd)> {
     use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
     let mut text = [0_u8; 4096];
     let mut space = nix::cmsg_space!([i32; 4]);
     let mut parts = [io::IoSliceMut::new(&mut text)];
     let message =
         recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let count = message.bytes;
+    let mut descriptor = None;
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(descriptors) = control
             && let [raw] = descriptors.as_slice()
         {
             // SAFETY: the kernel has just installed this descriptor for this message and nobody else holds it.
-            return Ok(unsafe { OwnedFd::from_raw_fd(*raw) });
+            descriptor = Some(unsafe { OwnedFd::from_raw_fd(*raw) });
         }
+    }
+    if let Some(descriptor) = descriptor {
+        return Ok((text.get(..count).unwrap_or_default().to_vec(), descriptor));
     }
     Err(io::Error::other("the message carries no single descriptor"))
 }

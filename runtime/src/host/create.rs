@@ -194,7 +194,8 @@ fn talk(order: &Order<'_>, init: &Spawned, ours: &Ours<'_>) -> Result<Option<Own
             },
             Some(FromInit::Listener(listener)) => {
                 let state = (&order.state, "creating");
-                seccomp_agent::send(order.plan.seccomp.as_ref(), state, init.pid, &listener)?;
+                let pids = seccomp_agent::Pids { process: init.pid, init: init.pid };
+                seccomp_agent::send(order.plan.seccomp.as_ref(), state, pids, &listener)?;
             }
             None => return Err(undo::ended_early(init)),
         }

@@ -211,7 +211,8 @@ fn attend(
             },
             Some(FromInit::Listener(listener)) => {
                 let state = hooks::state_of(order.record);
-                seccomp_agent::send(order.plan.seccomp.as_ref(), (&state, "running"), child.pid, &listener)?;
+                let pids = seccomp_agent::Pids { process: child.pid, init: order.record.init.pid };
+                seccomp_agent::send(order.plan.seccomp.as_ref(), (&state, "running"), pids, &listener)?;
             }
             Some(message) => {
                 return Err(Error::new(Kind::System, format!("start the process: unexpected {message:?}")));

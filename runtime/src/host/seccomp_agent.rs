@@ -10,23 +10,30 @@ use crate::error::{Error, Kind};
 use crate::init::hooks::State;
 use crate::plan::seccomp::Program;
 
+/// Whose filter it is: `exec` starts another process than the container's first.
+#[derive(Debug, Clone, Copy)]
+pub struct Pids {
+    pub process: i32,
+    pub init: i32,
+}
+
 /// Sends it to the socket of `listenerPath`, with the specification's "container process state".
 pub fn send(
     program: Option<&Program>,
     (state, status): (&State, &str),
-    pid: i32,
+    pids: Pids,
     listener: &OwnedFd,
 ) -> Result<(), Error> {
     let Some(agent) = program.and_then(|program| program.listener.as_ref()) else {
         return Err(Error::new(Kind::System, "hand over the seccomp listener: none was expected"));
     };
-    let state: Value = serde_json::from_str(&state.text(status, pid))
+    let state: Value = serde_json::from_str(&state.text(status, pids.init))
         .map_err(|source| Error::system("encode the container's state", std::io::Error::from(source)))?;
     let version = state.get("ociVersion").cloned().unwrap_or_default();
     let message = json!({
         "ociVersion": version,
         "fds": ["seccompFd"],
-        "pid": pid,
+        "pid": pids.process,
         "metadata": agent.metadata,
         "state": state,
     });

@@ -1,0 +1,31 @@
+//! The side of a seccomp agent: calls that wait for an answer.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// A call that somebody has made and waits in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call {
+    id: u64,
+    pub(crate) number: i64,
+}
+
+/// The next one; blocks until there is one.
+pub(crate) fn next(listener: BorrowedFd<'_>) -> io::Result<Call> {
+    // SAFETY: seccomp_notif is plain data for which all zeroes is a value, and what the kernel insists on.
+    let mut request: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+    // SAFETY: the descriptor is borrowed for the call and the kernel writes one seccomp_notif.
+    let got = unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut request) };
+    match got {
+        0 => Ok(Call { id: request.id, number: request.data.nr.into() }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Lets it fail with this errno.
+pub(crate) fn refuse(listener: BorrowedFd<'_>, call: Call, errno: i32) -> io::Result<()> {
+    let mut answer = libc::seccomp_notif_resp { id: call.id, val: 0, error: -errno, flags: 0 };
+    // SAFETY: the descriptor is borrowed for the call and the kernel reads one seccomp_notif_resp.
+    let sent = unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) };
+    if sent == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
