@@ -12,6 +12,7 @@ use crate::cli::annotation::{self, Annotation, Target};
 use crate::cli::bases::{self, Pull};
 use crate::cli::cache::{self, CacheTo};
 use crate::cli::deliver::{Built, deliver};
+use crate::cli::failure::{self, OnFailure};
 use crate::cli::outline::{self, Format};
 use crate::cli::output::Output;
 use crate::cli::recipe::{Loaded, Recipe};
@@ -24,7 +25,7 @@ use crate::layer::Compression;
 use crate::progress::{self, Event, Mode, Sender};
 use crate::registry::Reference;
 use crate::solve::{self, Exported, Extent, Solved};
-use crate::step::Credentials;
+use crate::step::{Credentials, Interrupt};
 use crate::store::{Descriptor, Store, media};
 use crate::sys::userns::{self, Side};
 
@@ -120,14 +121,7 @@ pub(crate) struct Args {
 }
 
 /// What the steps are given besides their graph.
-type Entrusted = (Store, Credentials, Option<File>);
-
-/// What follows the failure of a RUN.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum OnFailure {
-    End,
-    Shell,
-}
+type Entrusted = (Store, Credentials, Option<File>, Arc<Interrupt>);
 
 /// Prints the digest of the image's manifest.
 pub(crate) fn build(args: Args, global: &Global) -> Result<ExitCode, Error> {
@@ -145,7 +139,7 @@ pub(crate) fn build(args: Args, global: &Global) -> Result<ExitCode, Error> {
         "targets" => return outline::targets(&args.recipe, format, global),
         _ => return Err(Error::new(Kind::Invalid, format!("call {} is not known", args.call))),
     }
-    let terminal = (args.on_failure == OnFailure::Shell).then(terminal).transpose()?;
+    let terminal = args.on_failure.terminal()?;
     let loaded = args.recipe.load(global)?;
     let credentials = credential::read(&args.secrets, &args.agents)?;
     let store = Store::open(&global.store_root()?)?;
@@ -155,28 +149,21 @@ pub(crate) fn build(args: Args, global: &Global) -> Result<ExitCode, Error> {
     if let Side::Outer(code) = userns::enter()? {
         return Ok(code);
     }
-    let entrusted = (store.clone(), credentials, terminal);
-    shown(&args, |sender| finish(&args, (&loaded, &graphs), entrusted, sender))?;
+    let interrupt = Arc::new(Interrupt::default());
+    let entrusted = (store.clone(), credentials, terminal, Arc::clone(&interrupt));
+    let finish = |sender: &Sender| finish(&args, (&loaded, &graphs), entrusted, sender);
+    shown(&args, |sender| solve::watched(&interrupt, &failure::give_up, || finish(sender)))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The terminal of this session, whatever the standard streams are.
-fn terminal() -> Result<File, Error> {
-    let opened = File::options().read(true).write(true).open("/dev/tty");
-    opened.map_err(|error| {
-        Error::system("open a terminal for --on-failure shell", error)
-            .hint("build in a terminal, or leave it out")
-    })
 }
 
 /// Builds the images, names them and gives them out.
 fn finish(
     args: &Args,
     (loaded, graphs): (&Loaded, &[Graph]),
-    (store, credentials, terminal): Entrusted,
+    (store, credentials, terminal, interrupt): Entrusted,
     sender: &Sender,
 ) -> Result<(), Error> {
-    let solved = solve(args, (loaded, graphs), (store.clone(), credentials, terminal), sender)?;
+    let solved = solve(args, (loaded, graphs), (store.clone(), credentials, terminal, interrupt), sender)?;
     let (mut images, caches): (Vec<Descriptor>, Vec<_>) =
         solved.into_iter().map(|solved| (solved.image, solved.caches)).unzip();
     for image in &mut images {
@@ -293,7 +280,7 @@ fn plan(args: &Args, loaded: &Loaded, store: &Store, sender: &Sender) -> Result<
 fn solve(
     args: &Args,
     (loaded, graphs): (&Loaded, &[Graph]),
-    (store, credentials, terminal): Entrusted,
+    (store, credentials, terminal, interrupt): Entrusted,
     sender: &Sender,
 ) -> Result<Vec<Solved>, Error> {
     let workspace = store.workspace()?;
@@ -317,6 +304,7 @@ fn solve(
         named,
         credentials,
         terminal,
+        interrupt,
         runtime: args.runtime.clone(),
         progress: sender.clone(),
         explain: args.explain,

@@ -1,8 +1,10 @@
 //! Carrying out `--output`: the image as files, archives, or in a registry.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::output::{Dest, Form, Output, Reach};
 use crate::diff::Clamp;
@@ -85,6 +87,20 @@ fn write(dest: &Dest, fill: impl FnOnce(&mut dyn Write) -> Result<(), Error>) ->
     }
 }
 
+/// Files that are being written.
+static DRAFTS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn drafts() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    DRAFTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes the files that are being written: nobody will finish them.
+pub(crate) fn forget_drafts() {
+    for draft in drafts().iter() {
+        drop(fs::remove_file(draft)); // the process ends
+    }
+}
+
 /// As `write`, into a file.
 pub(crate) fn write_file(
     path: &Path,
@@ -95,11 +111,13 @@ pub(crate) fn write_file(
     name.push(format!(".{}", std::process::id()));
     let draft = path.with_file_name(name);
     let mut file = BufWriter::new(File::create_new(&draft).map_err(doing)?);
+    drafts().insert(draft.clone());
     let written =
         fill(&mut file).and_then(|()| file.flush().and_then(|()| fs::rename(&draft, path)).map_err(doing));
     if written.is_err() {
         drop(fs::remove_file(&draft)); // the error that is returned matters more
     }
+    drafts().remove(&draft);
     written
 }
 

@@ -10,6 +10,7 @@ mod cache;
 mod check;
 mod credential;
 mod deliver;
+mod failure;
 mod graph;
 mod history;
 mod images;

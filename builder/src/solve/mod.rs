@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 pub use self::export::{Exported, Extent};
 use self::import::Imports;
+pub use self::signals::watched;
 use crate::bundle::{DeviceRegistry, Limits, Runtime};
 use crate::context::Tree;
 use crate::error::Error;
@@ -46,6 +47,8 @@ pub struct Env {
     pub devices: DeviceRegistry,
     /// What a RUN may use at most.
     pub limits: Limits,
+    /// Ends what runs when the build is given up.
+    pub interrupt: Arc<Interrupt>,
     /// The terminal for a shell in the first RUN that fails, if there is to be one.
     pub terminal: Option<File>,
     /// Where events go.
@@ -74,8 +77,6 @@ pub struct Solved {
 
 /// Builds the image: its manifest's descriptor, with everything that it needs in the store.
 ///
-/// Takes over SIGINT, SIGTERM, SIGHUP and SIGQUIT: any of them gives the build up.
-///
 /// # Errors
 /// The first step that failed; an interruption.
 pub fn solve(graph: &Graph, env: &Env) -> Result<Solved, Error> {
@@ -84,14 +85,11 @@ pub fn solve(graph: &Graph, env: &Env) -> Result<Solved, Error> {
     Store::open(env.store.root())?;
     let session = env.store.workspace()?;
     let runtime = Runtime::find(env.runtime.as_deref(), &session.path().join("state"));
-    let interrupt = Interrupt::default();
-    signals::watched(&interrupt, || {
-        let imports = Imports(&env.caches, Some(&env.progress));
-        let done = solver::run(graph, env, (&session, runtime), (&imports, &interrupt))?;
-        let export = |extent| export::records(graph, &done, &env.store, extent);
-        let inline = env.inline_cache.then(|| export(Extent::Min)).transpose()?;
-        let image = assemble::assemble((graph, env), &done, inline.map(|inline| inline.records))?;
-        let caches = env.exports.iter().map(|extent| Ok((*extent, export(*extent)?)));
-        Ok(Solved { image, caches: caches.collect::<Result<_, Error>>()? })
-    })
+    let imports = Imports(&env.caches, Some(&env.progress));
+    let done = solver::run(graph, env, (&session, runtime), (&imports, &env.interrupt))?;
+    let export = |extent| export::records(graph, &done, &env.store, extent);
+    let inline = env.inline_cache.then(|| export(Extent::Min)).transpose()?;
+    let image = assemble::assemble((graph, env), &done, inline.map(|inline| inline.records))?;
+    let caches = env.exports.iter().map(|extent| Ok((*extent, export(*extent)?)));
+    Ok(Solved { image, caches: caches.collect::<Result<_, Error>>()? })
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::sync::Condvar;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +18,9 @@ pub struct Interrupt {
     running: Mutex<BTreeMap<String, OwnedFd>>,
     /// The runtime of the shell in a failed step. The failure ends the others, a signal ends it too.
     attended: Mutex<Attended>,
+    /// Told when a container has gone, and when the shell has.
+    gone: Condvar,
+    left: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -69,6 +73,7 @@ impl Interrupt {
     /// The shell has ended.
     pub fn leave(&self) {
         self.attended.lock().unwrap_or_else(PoisonError::into_inner).runtime = None;
+        self.left.notify_all();
     }
 
     /// Has the runtime of a container killed when the build is given up; at once if it is already.
@@ -85,9 +90,18 @@ impl Interrupt {
         Ok(())
     }
 
-    /// The container has ended.
+    /// The container has ended, and is removed where it was made to end.
     pub fn forget(&self, id: &str) {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.gone.notify_all();
+    }
+
+    /// Waits until every container has ended.
+    pub fn wait_for_containers(&self) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.gone.wait_while(running, |running| !running.is_empty()));
+        let attended = self.attended.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.left.wait_while(attended, |attended| attended.runtime.is_some()));
     }
 
     /// The error of a step that was cut short.

@@ -82,13 +82,11 @@ fn carry_out(id: &str, bundle: &Path, hands: &Hands<'_>) -> Result<Exit, Error> 
             scope.spawn(|| pass_on(output, Stream::Stderr, hands.progress));
         }
         let exit = runtime.wait(&mut child, bundle);
+        let is_given_up = hands.interrupt.is_raised();
+        // The runtime was killed: its container may live, and hold the pipes open.
+        let removed = if is_given_up { runtime.delete(id) } else { Ok(()) };
         hands.interrupt.forget(id);
-        if hands.interrupt.is_raised() {
-            // The runtime was killed: its container may live, and hold the pipes open.
-            runtime.delete(id)?;
-            return Err(Interrupt::error());
-        }
-        watched.and(exit)
+        if is_given_up { removed.and(Err(Interrupt::error())) } else { watched.and(exit) }
     })
 }
 

@@ -40,11 +40,11 @@ pub(super) fn open(
     let mut child = runtime.start(memory.path(), &id, stdio)?;
     let watched = hands.interrupt.attend(child.id());
     let exit = runtime.wait(&mut child, memory.path());
-    hands.interrupt.leave();
     // A runtime that was killed has not put them back, and its container may live.
     let _ = tcsetattr(terminal, SetArg::TCSANOW, &settings);
-    runtime.delete(&id)?;
-    watched?;
+    let removed = runtime.delete(&id);
+    hands.interrupt.leave();
+    removed.and(watched)?;
     match exit? {
         Exit::Code(_) => Ok(()),
         Exit::NotStarted(words) => Err(Error::new(Kind::System, format!("run {shell}: {words}"))),

@@ -26,6 +26,12 @@ pub(crate) const CASES: &[Case] = &[
         run: |ctx| in_a_step(ctx, Signal::SIGTERM),
     },
     Case {
+        name: "chain/build-stopped-while-it-waits",
+        source: "issue 5: the first signal cuts downloads, git and pushes short",
+        needs: &[Need::UserNamespaces, Need::Program("git")],
+        run: waiting,
+    },
+    Case {
         name: "chain/build-killed-in-a-step",
         source: "issue 2: kill -9",
         needs: &[Need::UserNamespaces],
@@ -38,6 +44,45 @@ pub(crate) const CASES: &[Case] = &[
         run: anywhere,
     },
 ];
+
+/// Builds that wait for somebody who never answers: what the Dockerfile takes, and what the command line asks for.
+fn waiting(ctx: &Ctx) -> Result<()> {
+    let address = "127.0.0.1:PORT";
+    for (name, dockerfile, flags) in [
+        ("download", format!("FROM scratch\nADD http://{address}/file /\n"), vec![]),
+        ("git", format!("FROM scratch\nADD http://{address}/repository.git /\n"), vec![]),
+        (
+            "push",
+            "FROM scratch\nCOPY probe /probe\n".to_owned(),
+            vec!["--push".to_owned(), "-t".to_owned(), format!("{address}/image:1")],
+        ),
+    ] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let port = listener.local_addr()?.port().to_string();
+        let place = Place::new(ctx, name, "http://127.0.0.1:1")?;
+        let context = place.context("context", &[("Dockerfile", &dockerfile.replace("PORT", &port))])?;
+        let flags: Vec<String> = flags.iter().map(|flag| flag.replace("PORT", &port)).collect();
+        let mut words = BUILD[..5].to_vec();
+        words.extend(flags.iter().map(String::as_str));
+        words.push(&context);
+        let mut running = place.start(&words)?;
+        ensure!(
+            process::readable(std::os::fd::AsFd::as_fd(&listener), Duration::from_secs(60))?,
+            "{name}: nobody asks: {}",
+            running.errors_so_far()?
+        );
+        let (connection, _) = listener.accept()?;
+        running.signal(Signal::SIGINT)?;
+        let code = running.ends_within(STOPPING)?.with_context(|| format!("{name}: it goes on"))?;
+        let said = running.errors_so_far()?;
+        ensure!(code == 1, "{name}: it ended with {code}: {said}");
+        ensure!(said.ends_with("builder: the build was interrupted\n"), "{name}: it says {said:?}");
+        drop(connection);
+        nothing_left(ctx, &place).with_context(|| name.to_owned())?;
+        place.verify_blobs()?;
+    }
+    Ok(())
+}
 
 const STOPPING: Duration = Duration::from_secs(20);
 const BUILD: [&str; 6] = ["build", "--progress", "plain", "--network", "none", "-t"];
