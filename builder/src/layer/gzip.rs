@@ -102,20 +102,21 @@ impl<W: Write> Write for Gzip<W> {
 }
 
 fn work(queue: &Mutex<Receiver<Job>>, level: u32) {
+    let mut deflate = Compress::new(Level::new(level), false);
     loop {
         // Held while waiting: the others wait for the lock instead, which is the same.
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
         // A reply that nobody takes belongs to a writer that gave up.
-        drop(job.reply.send(compress(&job.bytes, level, job.flush)));
+        drop(job.reply.send(compress(&mut deflate, &job.bytes, job.flush)));
     }
 }
 
-/// One block, ending on a byte; the last one ends the stream.
-fn compress(bytes: &[u8], level: u32, flush: FlushCompress) -> io::Result<Block> {
+/// One block, ending on a byte; the last one ends the stream. Nothing of the block before is left in `deflate`.
+fn compress(deflate: &mut Compress, bytes: &[u8], flush: FlushCompress) -> io::Result<Block> {
     let mut checksum = Crc::new();
     checksum.update(bytes);
-    let mut deflate = Compress::new(Level::new(level), false);
+    deflate.reset();
     let mut out = Vec::with_capacity(bytes.len() / 2 + 1024);
     loop {
         let taken = usize::try_from(deflate.total_in()).unwrap_or(usize::MAX);
