@@ -254,3 +254,37 @@ fn a_stage_starts_from_a_directory() {
     let (other, _) = site.build(&["--build-context", "base=tree", "context"]);
     assert_eq!(site.listing(&other), expected.replace("b = b", "b = other"));
 }
+
+#[test]
+fn an_image_is_pushed_in_the_compression_that_is_asked_for() {
+    // It has every blob already, and takes every manifest.
+    let server = Server::start(|request| match request.path.contains("/manifests/") {
+        true => Answer::status(201),
+        false => Answer::status(200),
+    });
+    let site = Site::new("FROM scratch\nCOPY a /a\nCOPY b /b\n");
+    site.write("context/a", b"1").write("context/b", b"2");
+    let (image, _) = site.build(&["-t", "x:1", "context"]);
+    let name = format!("{}/x:1", server.authority());
+    let push = |flags: &[&str]| {
+        let output = site.builder(&[&["push"], flags, &["x:1", &name]].concat(), b"");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let manifest = server.requests().pop().unwrap().body;
+        let digest = builder::store::Digest::of(&manifest).to_string();
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), digest);
+        let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+        let layers = manifest["layers"].as_array().unwrap().clone();
+        let kinds = layers.iter().map(|layer| layer["mediaType"].as_str().unwrap().to_owned());
+        (digest, kinds.collect::<Vec<_>>().join(" "), manifest["config"]["digest"].clone())
+    };
+    let layer = "application/vnd.oci.image.layer.v1.tar";
+    let config = site.document(&image)["config"]["digest"].clone();
+    assert_eq!(push(&[]), (image.clone(), format!("{layer}+zstd {layer}+zstd"), config.clone()));
+    let (digest, kinds, same) = push(&["--compression", "gzip"]);
+    assert_eq!((kinds, same), (format!("{layer}+gzip {layer}+gzip"), config.clone()));
+    assert_ne!(digest, image);
+    assert_eq!(push(&["--compression", "none"]).1, format!("{layer} {layer}"));
+    assert_eq!(push(&["--compression", "zstd"]).0, image);
+    // The image here is as it was.
+    assert_eq!(push(&[]).0, image);
+}

@@ -6,6 +6,7 @@ use super::Global;
 use super::showing::{Showing, print};
 use crate::error::Error;
 use crate::image::{self, Platform};
+use crate::layer::Compression;
 use crate::registry::Reference;
 use crate::store::Store;
 
@@ -21,6 +22,9 @@ pub(crate) struct Args {
     /// Only the image for this platform [default: every one that is in the store]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
+    /// Send all layers compressed like this: none, gzip[:LEVEL] or zstd[:LEVEL]; those that are, at whatever level, go as they are
+    #[arg(long, value_name = "KIND")]
+    compression: Option<Compression>,
     #[command(flatten)]
     showing: Showing,
 }
@@ -29,8 +33,8 @@ pub(crate) struct Args {
 pub(crate) fn push(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     let store = Store::open(&global.store_root()?)?;
     let names = (&args.name, args.destination.as_ref().unwrap_or(&args.name));
-    let digest =
-        args.showing.work(|progress| image::push(&store, names, args.platform.as_ref(), progress))?;
+    let how = (args.platform.as_ref(), args.compression);
+    let digest = args.showing.work(|progress| image::push(&store, names, how, progress))?;
     print(digest.as_str())?;
     Ok(ExitCode::SUCCESS)
 }

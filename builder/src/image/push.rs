@@ -4,9 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::manifest::{Document, Manifest};
+use super::recompress::recompress;
 use super::resolve;
 use super::whole::chosen;
 use crate::error::{Error, Kind};
+use crate::layer::Compression;
 use crate::progress::{Sender, Step};
 use crate::registry::{Access, Credentials, Reference, Repository, Settings, Uploaded};
 use crate::store::{Descriptor, Digest, Platform, Store};
@@ -15,16 +17,21 @@ use crate::store::{Descriptor, Digest, Platform, Store};
 const AT_ONCE: usize = 4;
 
 /// Sends the image that the first name has here to the registry under the second one: with a `platform` the image for
-/// it alone, else every platform that is here. Returns the digest that it has there.
+/// it alone, else every platform that is here; with a `compression` all its layers in that one. Returns the digest that it has
+/// there.
 pub fn push(
     store: &Store,
     (from, to): (&Reference, &Reference),
-    platform: Option<&Platform>,
+    (platform, compression): (Option<&Platform>, Option<Compression>),
     progress: &Sender,
 ) -> Result<Digest, Error> {
     let sent = |step: &Step| {
         let chosen = chosen(store, &top(store, from)?, platform)?;
-        send(store, (from, to), &chosen, step)
+        let packed = match compression {
+            Some(compression) => recompress(store, &chosen, compression, 0)?,
+            None => chosen,
+        };
+        send(store, (from, to), &packed, step)
     };
     told((store, to), progress, sent)
 }

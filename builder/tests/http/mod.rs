@@ -1,12 +1,13 @@
 //! A small HTTP server on a loopback port, one request a connection, that answers as it is told.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) path: String,
+    pub(crate) body: Vec<u8>,
     headers: Vec<(String, String)>,
 }
 
@@ -87,13 +88,17 @@ impl Server {
 }
 
 fn serve(mut stream: TcpStream, answer: &dyn Fn(&Request) -> Answer, seen: &Mutex<Vec<Request>>) {
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut lines = reader.by_ref().lines().map_while(Result::ok);
     let Some(first) = lines.next() else { return };
     let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
     let fields = lines.take_while(|line| !line.is_empty());
     let split =
         |line: String| line.split_once(':').map(|(key, value)| (key.to_lowercase(), value.trim().to_owned()));
-    let request = Request { path, headers: fields.filter_map(split).collect() };
+    let mut request = Request { path, body: Vec::new(), headers: fields.filter_map(split).collect() };
+    // What is left unread when a connection is closed would take the answer with it.
+    let length = request.header("content-length").map_or(0, |length| length.parse().unwrap());
+    drop(reader.take(length).read_to_end(&mut request.body));
     seen.lock().unwrap().push(request.clone());
     let answer = answer(&request);
     let mut head = format!("HTTP/1.1 {} X\r\nConnection: close\r\n", answer.status);
