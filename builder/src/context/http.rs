@@ -58,7 +58,8 @@ pub fn download(store: &Store, url: &str, checksum: Option<&str>, place: &Path) 
     let mut options = File::options();
     // As every builder does: only its owner may read it, unless --chmod says otherwise.
     let file = options.write(true).create_new(true).mode(0o600).open(place.join(&name)).map_err(doing)?;
-    reflink::copy(&store.open_blob(&digest)?, &file).map_err(doing)?;
+    let blob = store.open_blob(&digest)?;
+    blob.metadata().and_then(|found| reflink::copy(&blob, &file, found.len())).map_err(doing)?;
     Ok(Download { tree: Tree::directory(place, None)?, name, digest })
 }
 

@@ -29,7 +29,9 @@ pub struct Layer {
 
 /// A layer in the making; dropped without `finish` it leaves nothing.
 pub struct Writer {
+    /// Of the size of a chunk, however much of it is filled.
     chunk: Vec<u8>,
+    filled: usize,
     channel: Option<SyncSender<Vec<u8>>>,
     compressor: Option<JoinHandle<io::Result<(BlobWriter, Digest)>>>,
     compression: Compression,
@@ -45,7 +47,8 @@ impl Writer {
             .spawn(move || compress(blob, compression, &channel))
             .map_err(|error| Error::system("start a thread", error))?;
         Ok(Self {
-            chunk: Vec::with_capacity(CHUNK),
+            chunk: vec![0; CHUNK],
+            filled: 0,
             channel: Some(sender),
             compressor: Some(compressor),
             compression,
@@ -97,9 +100,17 @@ impl Writer {
     fn try_add(&mut self, entry: &Entry<'_>, content: &mut dyn Read) -> io::Result<()> {
         self.put(&entry.header()?)?;
         let size = entry.size();
-        let copied = io::copy(&mut content.take(size), &mut Sink(self))?;
-        if copied != size {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file shrank while it was read"));
+        let (mut content, mut left) = (content.take(size), size);
+        while left > 0 {
+            let count = content.read(self.chunk.get_mut(self.filled..).unwrap_or_default())?;
+            if count == 0 {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the file shrank while it was read",
+                ));
+            }
+            left -= count as u64;
+            self.fill(count)?;
         }
         let padding = usize::try_from(size.next_multiple_of(BLOCK as u64) - size).unwrap_or(0);
         self.put([0; BLOCK].get(..padding).unwrap_or_default())
@@ -107,19 +118,26 @@ impl Writer {
 
     fn put(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            let room = (CHUNK - self.chunk.len()).min(bytes.len());
+            let room = (CHUNK - self.filled).min(bytes.len());
             let (now, later) = bytes.split_at(room);
-            self.chunk.extend_from_slice(now);
-            bytes = later;
-            if self.chunk.len() == CHUNK {
-                self.flush()?;
+            if let Some(place) = self.chunk.get_mut(self.filled..self.filled + room) {
+                place.copy_from_slice(now);
             }
+            bytes = later;
+            self.fill(room)?;
         }
         Ok(())
     }
 
+    /// So many bytes more are in the chunk; a full one goes on its way.
+    fn fill(&mut self, count: usize) -> io::Result<()> {
+        self.filled += count;
+        if self.filled == CHUNK { self.flush() } else { Ok(()) }
+    }
+
     fn flush(&mut self) -> io::Result<()> {
-        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
+        let mut chunk = std::mem::replace(&mut self.chunk, vec![0; CHUNK]);
+        chunk.truncate(std::mem::take(&mut self.filled));
         let sent = self.channel.as_ref().is_some_and(|channel| channel.send(chunk).is_ok());
         if sent {
             return Ok(());
@@ -142,19 +160,6 @@ impl Drop for Writer {
             // It ends now that no more comes, and its unfinished blob goes with it.
             drop(compressor.join());
         }
-    }
-}
-
-/// Where `io::copy` writes.
-struct Sink<'a>(&'a mut Writer);
-
-impl Write for Sink<'_> {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.0.put(buffer).map(|()| buffer.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

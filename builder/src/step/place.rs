@@ -214,9 +214,9 @@ impl<'a> Placing<'a> {
         if kind == libc::S_IFSOCK {
             return Ok(());
         }
-        make_room(into, new)?;
         let several = stat.st_nlink > 1;
         if let Some((directory, first)) = self.links.get(&(stat.st_dev, stat.st_ino)).filter(|_| several) {
+            make_room(into, new)?;
             return Ok(linkat(directory, first.as_os_str(), into, new, LinkatFlags::empty())?);
         }
         match kind {
@@ -227,13 +227,17 @@ impl<'a> Placing<'a> {
                 self.copy_xattrs((from, name), (into, new))?;
             }
             libc::S_IFLNK => {
+                make_room(into, new)?;
                 symlinkat(readlinkat(from, name)?.as_os_str(), into, new)?;
                 let attributes = self.attributes(stat);
                 let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
                 fchownat(into, new, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)?;
                 set_time(into, new, attributes.mtime)?;
             }
-            _ => self.special(stat, into, new)?,
+            _ => {
+                make_room(into, new)?;
+                self.special(stat, into, new)?;
+            }
         }
         if several {
             self.links.insert((stat.st_dev, stat.st_ino), (into.try_clone()?, new.to_owned()));
@@ -242,10 +246,16 @@ impl<'a> Placing<'a> {
     }
 
     fn regular(&self, source: &File, stat: &FileStat, (into, name): At<'_>) -> io::Result<()> {
-        make_room(into, name)?;
-        let target = File::from(root::create_child(into, name, 0o600)?);
-        reflink::copy(source, &target)?;
-        drop(target);
+        let create = || root::create_child(into, name, 0o600);
+        let target = match create() {
+            // Rare: what was there is looked for only then.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                make_room(into, name)?;
+                create()?
+            }
+            other => other?,
+        };
+        reflink::copy(source, &File::from(target), stat.st_size.unsigned_abs())?;
         self.rules.finish((into, name), self.attributes(stat))
     }
 
