@@ -1,20 +1,23 @@
 //! What files are, by content.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::fcntl::{AtFlags, OFlag, readlinkat};
 use nix::sys::stat::{FileStat, fstatat};
 
+use super::crew::{Crew, Regular};
+use super::known::{As, Known};
 use super::matched::{Match, Parents};
 use super::tree::{Owner, Tree};
 use crate::dockerfile::ignore::Ignore;
-use crate::error::Error;
-use crate::store::{Digest, Hasher};
-use crate::sys::{proc_path, root, xattr};
+use crate::error::{Error, Kind};
+use crate::store::{Digest, Hasher, Store};
+use crate::sys::{root, xattr};
 
 /// Some files, by content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +29,8 @@ pub struct Content {
 }
 
 /// What `found` brings along, without what `excludes` leaves out. Times count where files keep theirs, that is in an image, and
-/// as far as the image that is built keeps them: none later than `latest`.
+/// as far as the image that is built keeps them: none later than `latest`. For files of the user's own, `kept` says where it is
+/// written down what they were hashed to, and the pattern that found them.
 ///
 /// # Errors
 /// The file system's.
@@ -34,36 +38,45 @@ pub fn content(
     tree: &Tree,
     (found, parents): (&[Match], Parents),
     (excludes, latest): (Option<&Ignore>, Option<i64>),
+    kept: Option<(&Store, &str)>,
 ) -> Result<Content, Error> {
-    let mut feed = Feed { objects: Vec::new(), tree, excludes, base: PathBuf::new(), latest };
-    for matched in found {
-        matched.excluded_from(parents).clone_into(&mut feed.base);
-        for (path, stat) in &matched.above {
-            feed.objects.push((path.clone(), feed.head(stat).finish()));
+    let known = kept.map_or_else(Known::nothing, |(store, pattern)| Known::of(tree, pattern, store));
+    let objects = std::thread::scope(|scope| {
+        let mut feed = Feed {
+            objects: Vec::new(),
+            crew: Crew::new(scope),
+            given: Vec::new(),
+            known,
+            tree,
+            excludes,
+            base: PathBuf::new(),
+            latest,
+        };
+        for matched in found {
+            matched.excluded_from(parents).clone_into(&mut feed.base);
+            feed.matched(matched)
+                .map_err(|error| Error::system(format!("read {}", matched.path.display()), error))?;
         }
-        let doing = |error| Error::system(format!("read {}", matched.path.display()), error);
-        let mut hasher = feed.head(&matched.stat);
-        if !matched.is_directory() {
-            of_object(&mut hasher, &matched.object, &matched.stat).map_err(doing)?;
-        }
-        feed.objects.push((matched.path.clone(), hasher.finish()));
-        if matched.is_directory() {
-            feed.directory(&matched.object, &matched.path).map_err(doing)?;
-        }
-    }
+        feed.finish()
+    })?;
     let mut whole = Hasher::new();
-    for (path, digest) in &feed.objects {
+    for (path, digest) in &objects {
         // Lengths in front, so that no two lists read the same.
         let path = path.as_os_str().as_bytes();
         whole.update(format!("{} ", path.len()).as_bytes());
         whole.update(path);
         whole.update(digest.as_str().as_bytes());
     }
-    Ok(Content { digest: whole.finish(), objects: feed.objects })
+    Ok(Content { digest: whole.finish(), objects })
 }
 
-struct Feed<'a> {
-    objects: Vec<(PathBuf, Digest)>,
+struct Feed<'a, 's, 'e> {
+    /// In order; those without a digest are the crew's.
+    objects: Vec<(PathBuf, Option<Digest>)>,
+    crew: Crew<'s, 'e>,
+    /// What the crew has that is to be remembered.
+    given: Vec<Given>,
+    known: Known<'a>,
     tree: &'a Tree,
     excludes: Option<&'a Ignore>,
     /// Where the patterns of `excludes` begin.
@@ -71,7 +84,42 @@ struct Feed<'a> {
     latest: Option<i64>,
 }
 
-impl Feed<'_> {
+struct Given {
+    slot: usize,
+    stat: FileStat,
+    how: As,
+}
+
+impl Feed<'_, '_, '_> {
+    fn matched(&mut self, matched: &Match) -> io::Result<()> {
+        for (path, stat) in &matched.above {
+            self.objects.push((path.clone(), Some(self.head(stat).finish())));
+        }
+        let (path, stat) = (&matched.path, &matched.stat);
+        let mut hasher = self.head(stat);
+        let digest = match stat.st_mode & libc::S_IFMT {
+            libc::S_IFDIR => Some(hasher.finish()),
+            libc::S_IFREG => match self.known.find(stat, As::Named) {
+                Some(digest) => Some(digest),
+                None => {
+                    self.remember(&matched.object, stat, As::Named);
+                    let object = Regular::Object(matched.object.try_clone()?);
+                    self.crew.give(self.objects.len(), hasher, object)?;
+                    None
+                }
+            },
+            _ => {
+                hasher.update(format!("{} ", stat.st_rdev).as_bytes());
+                Some(hasher.finish())
+            }
+        };
+        self.objects.push((path.clone(), digest));
+        match matched.is_directory() {
+            true => self.directory(&Arc::new(matched.object.try_clone()?), path),
+            false => Ok(()),
+        }
+    }
+
     /// Kind, mode, owner, and the time where it counts.
     fn head(&self, stat: &FileStat) -> Hasher {
         let (uid, gid) = match self.tree.owner {
@@ -86,12 +134,12 @@ impl Feed<'_> {
         hasher
     }
 
-    fn directory(&mut self, directory: &OwnedFd, path: &Path) -> io::Result<()> {
+    fn directory(&mut self, directory: &Arc<OwnedFd>, path: &Path) -> io::Result<()> {
         for name in root::names(directory)? {
             let at = path.join(&name);
             let stat = fstatat(directory, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
             let is_directory = stat.st_mode & libc::S_IFMT == libc::S_IFDIR;
-            let text = at.strip_prefix(&self.base).unwrap_or(&at).to_string_lossy().into_owned();
+            let text = at.strip_prefix(&self.base).unwrap_or(&at).to_string_lossy();
             let excluded = self.excludes.is_some_and(|ignore| ignore.excludes(&text));
             let left_out = excluded || self.tree.hides(&at);
             let may_show_below = || {
@@ -102,26 +150,66 @@ impl Feed<'_> {
                 continue;
             }
             if !left_out {
-                let mut hasher = self.head(&stat);
-                of_child(&mut hasher, (directory, &name), (&stat, self.tree.owner))?;
-                self.objects.push((at.clone(), hasher.finish()));
+                let digest = self.child(directory, &name, &stat)?;
+                self.objects.push((at.clone(), digest));
             }
             if is_directory {
                 let inside = root::open_child(directory, &name, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
-                self.directory(&inside, &at)?;
+                self.directory(&Arc::new(inside), &at)?;
             }
         }
         Ok(())
     }
+
+    /// What it is, or none where the crew finds out.
+    fn child(&mut self, at: &Arc<OwnedFd>, name: &OsStr, stat: &FileStat) -> io::Result<Option<Digest>> {
+        if let Some(digest) = self.known.find(stat, As::Child) {
+            return Ok(Some(digest));
+        }
+        let mut hasher = self.head(stat);
+        attributes(&mut hasher, (at, name), self.tree.owner)?;
+        self.remember(at, stat, As::Child);
+        match stat.st_mode & libc::S_IFMT {
+            libc::S_IFREG => {
+                let file = Regular::Child(Arc::clone(at), name.to_owned());
+                self.crew.give(self.objects.len(), hasher, file)?;
+                return Ok(None);
+            }
+            libc::S_IFDIR => {}
+            libc::S_IFLNK => hasher.update(readlinkat(&**at, name)?.as_bytes()),
+            _ => hasher.update(format!("{} ", stat.st_rdev).as_bytes()),
+        }
+        Ok(Some(hasher.finish()))
+    }
+
+    /// The next object, if it may be.
+    fn remember(&mut self, near: &OwnedFd, stat: &FileStat, how: As) {
+        if self.known.takes(near, stat) {
+            self.given.push(Given { slot: self.objects.len(), stat: *stat, how });
+        }
+    }
+
+    fn finish(mut self) -> Result<Vec<(PathBuf, Digest)>, Error> {
+        let outcomes = self.crew.finish().map_err(|error| Error::system("hash files", error))?;
+        for (slot, outcome) in outcomes {
+            let Some((path, digest)) = self.objects.get_mut(slot) else { continue };
+            let found = outcome.map_err(|error| Error::system(format!("read {}", path.display()), error))?;
+            *digest = Some(found);
+        }
+        for Given { slot, stat, how } in &self.given {
+            if let Some((_, Some(digest))) = self.objects.get(*slot) {
+                self.known.learn(stat, *how, digest);
+            }
+        }
+        self.known.save()?;
+        let objects = self.objects.into_iter().map(|(path, digest)| Some((path, digest?))).collect();
+        Option::ok_or_else(objects, || Error::new(Kind::System, "a file was not hashed"))
+    }
 }
 
-fn of_child(
-    hasher: &mut Hasher,
-    (at, name): (&OwnedFd, &std::ffi::OsStr),
-    (stat, owner): (&FileStat, Owner),
-) -> io::Result<()> {
+/// Those that are copied: an overlay's own are not, and capabilities only come from images.
+fn attributes(hasher: &mut Hasher, (at, name): (&OwnedFd, &OsStr), owner: Owner) -> io::Result<()> {
     let mut attributes = xattr::list(at, name)?;
-    // Those that are copied: an overlay's own are not, and capabilities only come from images.
     attributes.retain(|(key, _)| {
         let key = key.as_bytes();
         (key.starts_with(b"user.") && !key.starts_with(b"user.overlay."))
@@ -134,38 +222,7 @@ fn of_child(
         hasher.update(key.as_bytes());
         hasher.update(value);
     }
-    match stat.st_mode & libc::S_IFMT {
-        libc::S_IFDIR => {}
-        libc::S_IFLNK => hasher.update(readlinkat(at, name)?.as_bytes()),
-        libc::S_IFREG => bytes(hasher, File::from(root::open_child(at, name, READ)?))?,
-        _ => hasher.update(format!("{} ", stat.st_rdev).as_bytes()),
-    }
     Ok(())
-}
-
-/// O_NONBLOCK: another process may have put a FIFO in the file's place, which would hang.
-const READ: OFlag = OFlag::O_RDONLY.union(OFlag::O_NONBLOCK);
-
-fn of_object(hasher: &mut Hasher, object: &OwnedFd, stat: &FileStat) -> io::Result<()> {
-    match stat.st_mode & libc::S_IFMT {
-        // Opened again through the descriptor: the same object, whatever happened to its name.
-        libc::S_IFREG => bytes(hasher, File::open(proc_path(object.as_fd()))?),
-        _ => {
-            hasher.update(format!("{} ", stat.st_rdev).as_bytes());
-            Ok(())
-        }
-    }
-}
-
-fn bytes(hasher: &mut Hasher, mut file: File) -> io::Result<()> {
-    let mut buffer = vec![0; 1 << 17];
-    loop {
-        let count = file.read(&mut buffer)?;
-        if count == 0 {
-            return Ok(());
-        }
-        hasher.update(buffer.get(..count).unwrap_or_default());
-    }
 }
 
 #[cfg(test)]
@@ -187,7 +244,7 @@ mod tests {
             });
             let tree = Tree::directory(place.path(), None).unwrap();
             let found = find(&tree, "d", Parents::Dropped).unwrap();
-            let content = super::content(&tree, (&found, Parents::Dropped), (None, None));
+            let content = super::content(&tree, (&found, Parents::Dropped), (None, None), None);
             (set.is_none_or(|set| set.is_ok()), content.unwrap().digest)
         };
         let (has_attributes, with) = digest("rest", Some("v"));

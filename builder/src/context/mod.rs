@@ -3,9 +3,11 @@
 //! Invariant: a tree is read through one descriptor and never left; a digest covers paths, kinds, modes, owners and
 //! bytes, and no time.
 
+mod crew;
 mod digest;
 mod git;
 mod http;
+mod known;
 mod matched;
 mod tree;
 

@@ -90,6 +90,7 @@ impl Store {
             self.mark(&image.descriptor, &mut live);
         }
         self.collect_records(policy, &mut live, &mut freed)?;
+        self.collect_hashes(policy)?;
         for name in names(&self.path("snapshots"))? {
             if let Ok(key) = name.parse::<Key>()
                 && !live.snapshots.contains(&key)
@@ -164,6 +165,17 @@ impl Store {
                     freed.records += 1;
                 }
             }
+        }
+        Ok(())
+    }
+
+    fn collect_hashes(&self, policy: Policy) -> Result<(), Error> {
+        let home = self.path("hashes");
+        if !home.is_dir() {
+            return Ok(());
+        }
+        for path in names(&home)?.iter().map(|name| home.join(name)).filter(|path| !keeps(policy, path)) {
+            remove_tree(&path).map_err(|error| Error::system(format!("remove {}", path.display()), error))?;
         }
         Ok(())
     }

@@ -59,6 +59,9 @@ impl Store {
         self.change_index(|manifests| {
             let mut entry = descriptor.clone();
             entry.annotations.insert(NAME.to_owned(), name.to_owned());
+            if manifests.contains(&entry) {
+                return;
+            }
             let displaced = take_named(manifests, name).filter(|old| old.digest != entry.digest);
             manifests.retain(|old| old.digest != entry.digest || old.annotations.contains_key(NAME));
             manifests.push(entry);
@@ -118,7 +121,12 @@ impl Store {
     fn change_index(&self, change: impl FnOnce(&mut Vec<Descriptor>)) -> Result<(), Error> {
         let _turn = Lock::exclusive(&self.path("index.lock"))?;
         let mut index = self.read_index()?;
+        let before = index.manifests.clone();
         change(&mut index.manifests);
+        // A build that made the same again need not wait for the disk.
+        if index.manifests == before {
+            return Ok(());
+        }
         media::INDEX.clone_into(&mut index.media_type);
         let bytes = serde_json::to_vec(&index)
             .map_err(|error| Error::new(Kind::Invalid, format!("write index.json: {error}")))?;

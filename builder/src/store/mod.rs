@@ -7,6 +7,7 @@ mod blobs;
 mod descriptor;
 mod digest;
 mod gc;
+mod hashes;
 mod index;
 mod keys;
 mod lock;

@@ -113,7 +113,8 @@ fn object(layer: &OwnedFd, into: &OwnedFd, (name, how): (&OsStr, How)) -> io::Re
     match kind(stat) {
         SFlag::S_IFREG => {
             let from = File::from(root::open_child(layer, name, OFlag::O_RDONLY)?);
-            reflink::copy(&from, &File::from(root::create_child(into, name, 0o600)?))?;
+            let to = File::from(root::create_child(into, name, 0o600)?);
+            reflink::copy(&from, &to, stat.st_size.unsigned_abs())?;
         }
         SFlag::S_IFLNK => {
             symlinkat(readlinkat(layer, name)?.as_os_str(), into, name)?;

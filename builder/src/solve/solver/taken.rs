@@ -88,7 +88,12 @@ impl Solver<'_> {
             (From::Named(name), _) => self.named(name)?,
         };
         let found = context::find(tree, pattern, parents)?;
-        context::content(tree, (&found, parents), (excludes, node.time)).map(Some)
+        // Only a user's own files are the same objects from one build to the next.
+        let kept = match from {
+            From::Node(_) => None,
+            From::Context | From::Named(_) => Some((&self.env.store, pattern)),
+        };
+        context::content(tree, (&found, parents), (excludes, node.time), kept).map(Some)
     }
 
     pub(super) fn around(&self) -> Around<'_> {
