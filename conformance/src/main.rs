@@ -52,14 +52,12 @@ struct Cli {
 enum Verb {
     /// Run the cases on one or more runtimes and show them side by side.
     Run(compare::Args),
-    /// Measure runtimes side by side: time, processor, memory, system calls.
+    /// Measure runtimes, or builders, side by side: time, processor, memory, system calls.
     Bench(bench::Args),
     /// Count the system calls and clones of a command and of all that it starts.
     Count(bench::CountArgs),
     /// List the cases: name, and the source of the rule.
     List,
-    /// Measure a builder beside others, in turn: wall and processor time, daemons included.
-    BenchBuilder(builders::Args),
     /// Measure the shim with our runtime against containerd's with runc, in turn (root, containerd, runc).
     BenchShim(shims::Args),
     /// Build the same Dockerfiles with another builder and with ours, and compare the images.
@@ -94,9 +92,8 @@ fn main() -> ExitCode {
 fn dispatch(verb: Verb) -> Result<ExitCode> {
     match verb {
         Verb::Run(args) => return compare::run(&args),
-        Verb::Bench(args) => return bench::bench(&args),
+        Verb::Bench(args) => return measure(&args),
         Verb::Count(args) => return bench::count(&args),
-        Verb::BenchBuilder(args) => return builders::bench(&args),
         Verb::BenchShim(args) => return shims::bench(&args),
         Verb::Differential(args) => return differential::differential(&args),
         Verb::Demo(args) => return demo::demo(&args),
@@ -109,6 +106,13 @@ fn dispatch(verb: Verb) -> Result<ExitCode> {
         Verb::One { job } => worker::work(serde_json::from_str(&job)?, &mut std::io::stdout())?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runtimes, or a builder in their place.
+fn measure(args: &bench::Args) -> Result<ExitCode> {
+    let Some(builder) = &args.builder else { return bench::bench(args) };
+    let (peers, rounds, filter) = (&args.peers, args.rounds.unwrap_or(3), &args.filter);
+    builders::bench(&builders::Wanted { builder, peers, rounds, filter })
 }
 
 /// Every case there is, by topic.

@@ -34,14 +34,21 @@ pub(crate) use self::count::{Args as CountArgs, count};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// A runtime: a path, a name on PATH, or `ours`. May be given several times; ratios are to the first.
-    #[arg(long = "runtime", required = true)]
+    #[arg(long = "runtime", required_unless_present = "builder")]
     runtimes: Vec<String>,
-    /// How often each workload is measured; a third as often with pauses.
-    #[arg(long, default_value_t = 60)]
-    rounds: u32,
+    /// A builder in place of runtimes: a path, or `ours`, which it is without a value.
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "ours")]
+    #[arg(conflicts_with_all = ["runtimes", "alive", "json", "svg"])]
+    pub(crate) builder: Option<String>,
+    /// A builder to compare it with: docker, buildkit (buildkitd and buildctl on PATH), buildah. May be given several times.
+    #[arg(long = "peer", requires = "builder")]
+    pub(crate) peers: Vec<String>,
+    /// How often each workload is measured [default: 60, of builders 3]; a third as often with pauses.
+    #[arg(long)]
+    pub(crate) rounds: Option<u32>,
     /// Only workloads whose name contains this. May be given several times.
     #[arg(long)]
-    filter: Vec<String>,
+    pub(crate) filter: Vec<String>,
     /// So many containers at once, to see whether the last one starts as fast as the first; 0 leaves it out.
     #[arg(long, default_value_t = 0)]
     alive: u32,
@@ -61,6 +68,12 @@ struct Site<'a> {
     work: &'a Path,
     root: &'a Path,
     probe: &'a Path,
+}
+
+impl Args {
+    fn rounds(&self) -> u32 {
+        self.rounds.unwrap_or(60)
+    }
 }
 
 /// Measures, and prints the table.
@@ -120,16 +133,16 @@ fn everything(args: &Args, site: &Site<'_>, host: String) -> Result<Outcome> {
         (subject.name.clone(), first)
     };
     let runtimes = site.subjects.iter().map(versions).collect();
-    let mut outcome = Outcome { host, runtimes, rounds: args.rounds, ..Outcome::default() };
+    let mut outcome = Outcome { host, runtimes, rounds: args.rounds(), ..Outcome::default() };
     let wanted =
         |name: &str| args.filter.is_empty() || args.filter.iter().any(|part| name.contains(part.as_str()));
     for workload in workloads::all().into_iter().filter(|workload| wanted(&workload.name())) {
         writeln!(std::io::stderr(), "{}", workload.name())?;
-        outcome.lines.push(line(workload, args.rounds, site)?);
+        outcome.lines.push(line(workload, args.rounds(), site)?);
     }
     if wanted("throughput") {
         for creators in [2, 8] {
-            outcome.singles.push(throughput(creators, args.rounds, site)?);
+            outcome.singles.push(throughput(creators, args.rounds(), site)?);
         }
     }
     if wanted("memory") {

@@ -1,4 +1,4 @@
-//! `conformance bench-builder`: builders measured side by side, in turn within one run, since only such times can be compared.
+//! `conformance bench --builder`: builders measured side by side, in turn within one run, since only such times can be compared.
 //!
 //! Invariant: two builders are compared only over the same product: the same compression, an archive or none.
 
@@ -20,20 +20,16 @@ use self::workload::Workload;
 use crate::build;
 use crate::differential::place::Place;
 
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Args {
+/// What the command line asks for.
+pub(crate) struct Wanted<'a> {
     /// Our builder, or another version of it: a path, or `ours`.
-    #[arg(long, value_name = "PATH")]
-    builder: String,
-    /// A builder to compare with: docker, buildkit (buildkitd and buildctl on PATH), buildah. May be given several times.
-    #[arg(long = "peer")]
-    peers: Vec<String>,
+    pub(crate) builder: &'a str,
+    /// docker, buildkit, buildah.
+    pub(crate) peers: &'a [String],
     /// How often everything is measured.
-    #[arg(long, default_value_t = 3)]
-    rounds: u64,
-    /// Only cases whose name contains this. May be given several times.
-    #[arg(long)]
-    filter: Vec<String>,
+    pub(crate) rounds: u32,
+    /// Only cases whose name contains one of these.
+    pub(crate) filter: &'a [String],
 }
 
 /// State of the cache when a build begins.
@@ -43,11 +39,11 @@ const STATES: [&str; 3] = ["cold", "cached", "one file changed"];
 type Costs = BTreeMap<(&'static str, &'static str, usize, &'static str), Vec<Cost>>;
 
 /// Measures, and prints the table.
-pub(crate) fn bench(args: &Args) -> Result<ExitCode> {
+pub(crate) fn bench(args: &Wanted<'_>) -> Result<ExitCode> {
     let binaries = build::beside()?;
     let work = tempfile::Builder::new().prefix("builders.").tempdir_in(crate::work_root())?;
     let place = Place::make(work.path(), &binaries)?;
-    let binary = match args.builder.as_str() {
+    let binary = match args.builder {
         "ours" => binaries.join("builder"),
         path => PathBuf::from(path).canonicalize().with_context(|| format!("find {path}"))?,
     };
@@ -57,7 +53,7 @@ pub(crate) fn bench(args: &Args) -> Result<ExitCode> {
     let ours = Contestant::ours(&place, binary, binaries.join("runtime"))?;
     let peak = peak(&ours, &place)?;
     let mut contestants = vec![ours];
-    for peer in &args.peers {
+    for peer in args.peers {
         contestants.push(match peer.as_str() {
             "docker" => Contestant::docker(&place)?,
             "buildkit" => Contestant::buildkit(&place)?,
@@ -86,7 +82,7 @@ fn peak(ours: &Contestant, place: &Place) -> Result<i64> {
 fn measure(
     contestants: &[Contestant],
     workloads: &[Workload],
-    (place, rounds): (&Place, u64),
+    (place, rounds): (&Place, u32),
 ) -> Result<Costs> {
     let (mut costs, mut changes) = (Costs::new(), 0);
     for (number, workload) in workloads.iter().enumerate() {
@@ -136,9 +132,15 @@ fn print(out: &mut impl Write, costs: &Costs) -> Result<()> {
                 ratio(median(ours, |cost| cost.cpu), cpu)
             )
         });
+        let floor = workload::ALL.into_iter().find(|workload| workload.name() == *case && *state == 0);
+        let floor = floor.map_or(0.0, |workload| workload.floor().as_secs_f64());
+        let above = ours.filter(|_| floor > 0.0).map_or(String::new(), |ours| {
+            let ratio = (median(ours, |cost| cost.wall) - floor) / (wall - floor);
+            format!("  above the {floor:.0} s asleep: {ratio:.2}")
+        });
         let name = format!("{case} ({product})");
         let state = STATES.get(*state).copied().unwrap_or_default();
-        let line = format!("{name:52} {state:17} {builder:9} {wall:8.3} {cpu:8.3} {ratio}");
+        let line = format!("{name:52} {state:17} {builder:9} {wall:8.3} {cpu:8.3} {ratio}{above}");
         writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -32,6 +33,11 @@ impl Workload {
             Self::Stages => "c: 3 stages that wait 2 s",
             Self::Large => "d: a layer of 256 MiB",
         }
+    }
+
+    /// What a cold build cannot fall below, whoever builds: the steps sleep that long.
+    pub(super) fn floor(self) -> Duration {
+        Duration::from_secs(if self == Self::Stages { 2 } else { 0 })
     }
 
     fn dockerfile(self) -> String {
