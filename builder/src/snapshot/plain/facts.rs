@@ -8,16 +8,20 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use nix::fcntl::{OFlag, renameat};
 use nix::sys::stat::{Mode, SFlag, mkdirat, mknodat};
+use nix::time::{ClockId, clock_gettime};
 
 use super::merge::{Described, like};
 use crate::sys::overlay::Attributes;
 use crate::sys::{proc_path, root, xattr};
 
 const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY);
+
+/// A part of the kernel's clock tick, which is 1 to 10 ms.
+const TICK: Duration = Duration::from_millis(1);
 
 /// Which object it is, and when anything of it was last changed: no write, link or change of its attributes leaves that time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,13 +55,34 @@ impl Object {
     }
 }
 
-/// Every object of a tree.
+/// Every object of a tree. Whatever is changed from here on gets another time: the kernel's clock for files moves in ticks,
+/// and the last of the tree's has passed.
 pub(in crate::snapshot) fn record(tree: &OwnedFd) -> io::Result<Facts> {
+    let facts = look(tree)?;
+    let newest = facts.newest();
+    loop {
+        let now = clock_gettime(ClockId::CLOCK_REALTIME_COARSE)?;
+        if newest.is_none_or(|newest| (now.tv_sec(), now.tv_nsec()) > newest) {
+            return Ok(facts);
+        }
+        std::thread::sleep(TICK);
+    }
+}
+
+impl Facts {
+    /// The latest time of a change in it.
+    fn newest(&self) -> Option<(i64, i64)> {
+        let inside = |object: &Object| object.inside.as_ref().and_then(Self::newest);
+        self.0.values().map(|object| inside(object).map_or(object.changed, |i| i.max(object.changed))).max()
+    }
+}
+
+fn look(tree: &OwnedFd) -> io::Result<Facts> {
     let mut facts = Facts::default();
     for name in root::names(tree)? {
         let mut object = Object::of(tree, &name)?;
         if object.inside.is_some() {
-            object.inside = Some(record(&root::open_child(tree, &name, DIRECTORY)?)?);
+            object.inside = Some(look(&root::open_child(tree, &name, DIRECTORY)?)?);
         }
         facts.0.insert(name, object);
     }
@@ -141,5 +166,36 @@ impl Level<'_> {
     fn hide_below(&self, name: &OsStr) -> io::Result<()> {
         let key = Attributes::of_this_process().opaque();
         xattr::set(self.upper()?, name, OsStr::from_bytes(key.to_bytes()), b"y")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// At once, with the same size and into the same place: nothing but the time of the change tells.
+    #[test]
+    fn a_change_right_after_the_look_is_seen() {
+        for round in 0..20 {
+            let place = tempfile::tempdir().unwrap();
+            let [tree, upper] = ["tree", "upper"].map(|name| place.path().join(name));
+            fs::create_dir_all(tree.join("same")).unwrap();
+            fs::create_dir(&upper).unwrap();
+            for name in ["written", "replaced", "same/kept"] {
+                fs::write(tree.join(name), "before").unwrap();
+            }
+            let open = |path: &Path| root::open_dir(path).unwrap();
+            let facts = record(&open(&tree)).unwrap();
+            fs::write(tree.join("written"), "after ").unwrap();
+            fs::remove_file(tree.join("replaced")).unwrap();
+            fs::write(tree.join("replaced"), "after ").unwrap();
+            collect(&open(&tree), &facts, &open(&upper)).unwrap();
+            let names: Vec<_> = root::names(open(&upper)).unwrap();
+            assert_eq!(names, ["replaced", "written"], "round {round}");
+            assert_eq!(fs::read_to_string(upper.join("written")).unwrap(), "after ");
+            assert!(tree.join("same/kept").exists());
+        }
     }
 }
