@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use crate::bundle::{self, Bundle, put};
-use crate::case::{BOUND, Case, Ctx};
+use crate::case::{BOUND, Case, Ctx, not_run};
 use crate::needs::Need;
 use crate::process;
 
@@ -56,6 +56,12 @@ pub(crate) const CASES: &[Case] = &[
         source: "runc tests/rootless.sh: a user with v1's directories, and nothing in the v2 tree of a hybrid host",
         needs: &[Need::V1("pids"), Need::Program("setpriv")],
         run: delegated,
+    },
+    Case {
+        name: "rootless/a-delegated-cgroup-from-outside-is-an-error-that-helps",
+        source: "cgroups(7): who moves a process has to own the tree that it comes from; DESIGN: the user's systemd can",
+        needs: &[Need::Systemd, Need::Program("setpriv")],
+        run: outside,
     },
 ];
 
@@ -183,27 +189,69 @@ impl Drop for Delegation {
 fn delegated(ctx: &Ctx) -> Result<()> {
     let (name, id) = (ctx.id("delegated"), ctx.id("c"));
     let _delegation = Delegation::make(&name)?;
+    let ended = as_somebody(ctx, SOMEBODY, &["cat", "/proc/self/cgroup"], |config| {
+        put(config, "/linux/cgroupsPath", json!(format!("/{name}/{id}")));
+        put(config, "/linux/resources", json!({"pids": {"limit": 20}}));
+    })?;
+    let seen = ended.success()?.out;
+    ensure!(seen.contains(&format!(":pids:/{name}/{id}\n")), "{seen}");
+    Ok(())
+}
+
+/// Runs a container as a user whose systemd has nothing to do with us.
+fn as_somebody(
+    ctx: &Ctx,
+    user: u32,
+    words: &[&str],
+    edit: impl FnOnce(&mut serde_json::Value),
+) -> Result<process::Ended> {
     // The case's own directory is root's.
     let place = tempfile::Builder::new().prefix("conformance.").tempdir_in(crate::work_root())?;
     let bundle = Bundle::make(place.path().join("bundle"), &ctx.binaries.join("probe"))?;
-    let mut config = bundle::config(&["cat", "/proc/self/cgroup"], false);
+    let mut config = bundle::config(words, false);
     for key in ["/linux/uidMappings/0/hostID", "/linux/gidMappings/0/hostID"] {
-        put(&mut config, key, json!(SOMEBODY));
+        put(&mut config, key, json!(user));
     }
-    put(&mut config, "/linux/cgroupsPath", json!(format!("/{name}/{id}")));
-    put(&mut config, "/linux/resources", json!({"pids": {"limit": 20}}));
+    edit(&mut config);
     bundle.write(&config)?;
     let state = place.path().join("state");
     std::fs::create_dir(&state)?;
     for own in [place.path(), &state, &bundle.root()] {
         std::fs::set_permissions(own, std::fs::Permissions::from_mode(0o755))?;
-        chown(own, Some(SOMEBODY), Some(SOMEBODY))?;
+        chown(own, Some(user), Some(user))?;
     }
     let subject = ctx.subject.command();
     let mut command = std::process::Command::new("setpriv");
-    command.args(["--reuid", &SOMEBODY.to_string(), "--regid", &SOMEBODY.to_string(), "--clear-groups"]);
+    command.args(["--reuid", &user.to_string(), "--regid", &user.to_string(), "--clear-groups"]);
     command.arg(subject.get_program()).args(subject.get_args()).arg("--root").arg(&state);
-    let seen = process::run(command.args(["run", "--bundle", bundle.path()?, &id]), BOUND)?.success()?.out;
-    ensure!(seen.contains(&format!(":pids:/{name}/{id}\n")), "{seen}");
-    Ok(())
+    process::run(command.args(["run", "--bundle", bundle.path()?, &ctx.id("c")]), BOUND)
+}
+
+/// Of a user who is logged in, or lingers: the number, and the path of his systemd's own cgroup.
+fn with_a_systemd() -> Result<(u32, String)> {
+    for slice in std::fs::read_dir("/sys/fs/cgroup/user.slice")?.flatten() {
+        let name = slice.file_name().to_string_lossy().into_owned();
+        let user =
+            name.strip_prefix("user-").and_then(|name| name.strip_suffix(".slice")?.parse::<u32>().ok());
+        let Some(user) = user.filter(|user| *user != 0) else { continue };
+        let service = format!("user@{user}.service");
+        if slice.path().join(&service).is_dir() {
+            return Ok((user, format!("/user.slice/{name}/{service}")));
+        }
+    }
+    Err(not_run("no ordinary user has a systemd of his own here"))
+}
+
+fn outside(ctx: &Ctx) -> Result<()> {
+    let (user, service) = with_a_systemd()?;
+    let path = format!("{service}/{}", ctx.id("c"));
+    let ended = as_somebody(ctx, user, &["print", "it runs"], |config| {
+        put(config, "/linux/cgroupsPath", json!(path));
+    })?;
+    let ended = ended.failure()?;
+    ensure!(
+        !std::path::Path::new("/sys/fs/cgroup").join(path.trim_start_matches('/')).exists(),
+        "a cgroup was left"
+    );
+    ended.says("permission denied")?.says("--systemd-cgroup").map(drop)
 }

@@ -122,6 +122,9 @@ fn is_old(source: &io::Error) -> bool {
 fn refused(source: io::Error) -> Error {
     let hint = match source.raw_os_error() {
         Some(libc::EPERM) => Some("without root a user namespace is needed, and has to be allowed here"),
+        Some(libc::EACCES) => Some(
+            "to enter a delegated cgroup from outside of it takes systemd: --systemd-cgroup, or start it by `systemd-run --user --scope`",
+        ),
         Some(libc::ENOSPC) => Some("see the limits in /proc/sys/user"),
         Some(libc::EBUSY) => Some("its cgroup passes controllers on and holds no processes itself"),
         _ => None,
