@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::bundle::{put, remove};
-use crate::case::{Case, Ctx};
+use crate::case::{Case, Ctx, not_run};
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -35,6 +35,12 @@ pub(crate) const CASES: &[Case] = &[
         run: bad_values,
     },
     Case { name: "errors/strict-ids", source: "facts/security: uid parsing", needs: &[], run: strict_ids },
+    Case {
+        name: "errors/intel-rdt-without-resctrl",
+        source: "runc: intelRdt is specified in config, but Intel RDT is not enabled",
+        needs: &[],
+        run: rdt,
+    },
     Case {
         name: "errors/bad-container-ids",
         source: "runc: ids match [\\w+-\\.]",
@@ -219,4 +225,19 @@ fn unknown_verb(ctx: &Ctx) -> Result<()> {
     ctx.rt(&["run", "--nosuchflag", "x"])?.failure()?.says("nosuchflag")?;
     ctx.rt(&["run"])?.failure()?;
     Ok(())
+}
+
+fn rdt(ctx: &Ctx) -> Result<()> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    if mounts.contains(" - resctrl ") {
+        return Err(not_run("a resctrl file system is mounted"));
+    }
+    let bundle = ctx.bundle(&["print", "it runs"])?;
+    bundle.set("/linux/intelRdt", json!({"l3CacheSchema": "L3:0=f", "enableMonitoring": true}))?;
+    let ended = ctx.run(&bundle, &ctx.id("c"))?.failure()?;
+    ensure!(!ended.out.contains("it runs"), "{}", ended.unexpected("it ran"));
+    ended.says("intelRdt is specified in config, but Intel RDT is not enabled")?;
+    let id = ctx.waiting("w")?;
+    let ended = ctx.rt(&["update", "--l3-cache-schema", "L3:0=f", &id])?.failure()?;
+    ended.says("Intel RDT/CAT: l3 cache schema is not enabled").map(drop)
 }

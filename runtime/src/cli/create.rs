@@ -9,8 +9,8 @@ use clap::Parser;
 use super::Global;
 use crate::bundle::{self, Bundle};
 use crate::error::{Error, Kind};
-use crate::host::create::{Alive, Order, Start, create as carry_out, write_pid};
-use crate::host::{cgroup, clock, console, facts, hooks, proc, seal, undo};
+use crate::host::create::{Alive, Order, Start, create as carry_out, undo_groups, write_pid};
+use crate::host::{cgroup, clock, console, facts, hooks, proc, rdt, seal, undo};
 use crate::plan::facts::Facts;
 use crate::plan::rootfs::Pivot;
 use crate::plan::{self, Keyring, Options, Plan};
@@ -134,7 +134,8 @@ pub(super) fn intend(
     let by =
         Process::of(own).ok_or_else(|| Error::new(Kind::System, "read /proc/self/stat: no start time"))?;
     let cgroup = cgroup::record(&plan.cgroup);
-    let intent = Intent { version: state::VERSION, by, bundle: bundle.dir.clone(), cgroup };
+    let rdt = plan.rdt.as_ref().map(rdt::find).transpose()?;
+    let intent = Intent { version: state::VERSION, by, bundle: bundle.dir.clone(), cgroup, rdt };
     global.root()?.intend(id, &intent)
 }
 
@@ -152,6 +153,7 @@ fn raise(
         start,
         ignored_signals: facts.caller.ignored_signals,
         state: state_for_hooks(&args.id, bundle),
+        rdt: plan.rdt.as_ref().map(rdt::find).transpose()?,
         console: args.console_socket.as_deref(),
         warn: &|text| global.log.warn(text),
     };
@@ -163,7 +165,7 @@ fn raise(
         Ok(record) => Ok((alive, record)),
         Err(error) => {
             undo::end(&alive.init);
-            alive.cgroup.undo();
+            undo_groups(&alive.cgroup, order.rdt.as_ref());
             Err(error)
         }
     }
@@ -208,6 +210,7 @@ pub(super) fn commit(
             None => proc::own_streams(),
         },
         clocks,
+        rdt: plan.rdt.as_ref().map(rdt::find).transpose()?,
     };
     entry.commit(&record, &bundle.text)?;
     Ok(record)

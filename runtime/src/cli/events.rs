@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Global, print};
 use crate::error::{Error, Kind};
 use crate::host::cgroup::oom::{Happened, Watch};
-use crate::host::{cgroup, remove};
+use crate::host::{cgroup, rdt, remove};
 use crate::state::{ContainerId, Record, Status};
 
 /// display container events such as OOM notifications, cpu, memory, and IO usage statistics
@@ -62,7 +62,10 @@ fn follow(record: &Record, interval: Duration) -> Result<(), Error> {
 }
 
 fn print_stats(record: &Record) -> Result<(), Error> {
-    let stats = cgroup::stats::stats(&record.cgroup);
+    let mut stats = cgroup::stats::stats(&record.cgroup);
+    if let Some(group) = &record.rdt {
+        stats.intel_rdt = rdt::stats(group);
+    }
     let line = json!({ "type": "stats", "id": record.id, "data": stats });
     print(&format!("{line}\n"));
     Ok(())

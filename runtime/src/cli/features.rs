@@ -54,7 +54,7 @@ fn linux() -> Value {
         },
         "apparmor": { "enabled": true },
         "selinux": { "enabled": true },
-        "intelRdt": { "enabled": false },
+        "intelRdt": { "enabled": true, "schemata": true, "monitoring": true },
         "memoryPolicy": { "modes": memory::MODES, "flags": memory::FLAGS },
         "mountExtensions": { "idmap": { "enabled": true } },
         "netDevices": { "enabled": true },

@@ -132,6 +132,10 @@ fn bear(args: &Args, mode: Mode, global: &Global) -> Result<Back, Error> {
     let asked = options((&args.id, &bundle), (Pivot::PivotRoot, Keyring::Inherit), global);
     let plan = plan::plan(&bundle.spec, &facts, &asked)?;
     global.warn(&plan.warnings);
+    if plan.rdt.is_some() {
+        let text = "restore the container: linux.intelRdt is not restored";
+        return Err(Error::new(crate::error::Kind::Unsupported, text));
+    }
     let wanted = wanted(args, &bundle, &plan)?;
     let entry = intend(&id, &bundle, &plan, global)?;
     match raise(args, (&bundle, &facts, &plan, &entry), &wanted, global) {

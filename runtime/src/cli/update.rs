@@ -12,8 +12,10 @@ use super::Global;
 use crate::bundle;
 use crate::error::{Error, Kind};
 use crate::host::cgroup::{self, file};
+use crate::host::rdt;
+use crate::plan;
 use crate::plan::cgroup::{Place, Version, settings, systemd};
-use crate::state::{self, ContainerId};
+use crate::state::{self, ContainerId, Record};
 
 /// update container resource constraints
 #[derive(Parser, Debug)]
@@ -83,7 +85,7 @@ pub(super) struct Args {
 pub(super) fn update(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     let id = ContainerId::parse(&args.id)?;
     let record = global.root()?.load(&id)?;
-    refuse_rdt(args)?;
+    let schemata = schemata(args, &record)?;
     let mut resources = match &args.resources {
         Some(path) => bundle::resources(&read(path)?, &path.display().to_string())?,
         None => from_flags(args)?,
@@ -110,16 +112,22 @@ pub(super) fn update(args: &Args, global: &Global) -> Result<ExitCode, Error> {
         cgroup::tell(&record.cgroup, &systemd::limits(&resources)?)?;
     }
     cgroup::limit(&settings(&resources, &places)?, &record.cgroup)?;
+    if let (Some(group), Some(schemata)) = (&record.rdt, schemata) {
+        rdt::set(group, &schemata)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-fn refuse_rdt(args: &Args) -> Result<(), Error> {
-    let text = match (&args.l3_cache_schema, &args.mem_bw_schema) {
+/// Lines for the container's resctrl group, which has to be there.
+fn schemata(args: &Args, record: &Record) -> Result<Option<String>, Error> {
+    let (cache, bandwidth) = (given(&args.l3_cache_schema), given(&args.mem_bw_schema));
+    let text = match (cache, bandwidth) {
+        (None, None) => return Ok(None),
+        _ if record.rdt.is_some() => return plan::rdt::compose(cache, bandwidth).map(Some),
         (Some(_), _) => "Intel RDT/CAT: l3 cache schema is not enabled",
-        (_, Some(_)) => "Intel RDT/MBA: memory bandwidth schema is not enabled",
-        _ => return Ok(()),
+        _ => "Intel RDT/MBA: memory bandwidth schema is not enabled",
     };
-    Err(Error::new(Kind::Unsupported, text))
+    Err(Error::new(Kind::Unsupported, text).hint("the container was created without linux.intelRdt"))
 }
 
 fn read(path: &std::path::Path) -> Result<String, Error> {

@@ -7,14 +7,14 @@ use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
 
 use super::spawn::{Birth, Placed, Spawned, spawn};
-use super::{cgroup, console, ids, in_place, net_devices, proc, seccomp_agent, sources, undo};
+use super::{cgroup, console, ids, in_place, net_devices, proc, rdt, seccomp_agent, sources, undo};
 use crate::error::{Error, Kind};
 use crate::init::hooks::{self, Moment, State};
 use crate::init::{self, Host, Kit};
 use crate::plan::Plan;
 use crate::plan::Side;
 use crate::plan::cgroup::Version;
-use crate::state::{Entry, FIFO};
+use crate::state::{self, Entry, FIFO};
 use crate::sys::process;
 use crate::wire::{self, FromInit, HostEnd};
 
@@ -34,6 +34,8 @@ pub struct Order<'a> {
     pub start: Start,
     pub ignored_signals: u64,
     pub state: State,
+    /// The group that the plan asks for, as it was found.
+    pub rdt: Option<state::Rdt>,
     /// Where the terminal's master goes; None keeps it.
     pub console: Option<&'a Path>,
     pub warn: &'a dyn Fn(&str),
@@ -51,12 +53,24 @@ pub struct Alive {
 /// Makes cgroup and init, in this order; when anything fails, both are gone again.
 pub fn create(order: &Order<'_>) -> Result<Alive, Error> {
     let cgroup = cgroup::make(&order.plan.cgroup)?;
-    match with_cgroup(order, &cgroup) {
+    let made = match (&order.plan.rdt, &order.rdt) {
+        (Some(planned), Some(group)) => rdt::make(planned, group),
+        _ => Ok(()),
+    };
+    match made.and_then(|()| with_cgroup(order, &cgroup)) {
         Ok((init, wire, terminal)) => Ok(Alive { init, wire, cgroup, terminal }),
         Err(error) => {
-            cgroup.undo();
+            undo_groups(&cgroup, order.rdt.as_ref());
             Err(error)
         }
+    }
+}
+
+/// When creation fails: the error that there is says why, and not what could not be taken back.
+pub fn undo_groups(cgroup: &cgroup::Made, rdt: Option<&state::Rdt>) {
+    cgroup.undo();
+    if let Some(group) = rdt {
+        drop(rdt::remove(group));
     }
 }
 
@@ -152,6 +166,9 @@ fn attend(
     match init.placed {
         Placed::InCgroup | Placed::BesideInit => cgroup.attach(init.pid)?,
         Placed::Nowhere => cgroup.attach_everywhere(init.pid)?,
+    }
+    if let Some(group) = &order.rdt {
+        rdt::enter(group, init.pid)?;
     }
     if let Some(ids) = &plan.ids {
         ids::write(ours.proc, init.pid, ids)?;

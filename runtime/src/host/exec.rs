@@ -8,7 +8,7 @@ use nix::sys::stat::Mode;
 
 use super::cgroup::Beside;
 use super::spawn::{Birth, Placed, Spawned, spawn};
-use super::{cgroup, console, hooks, proc, reach, seccomp_agent, undo};
+use super::{cgroup, console, hooks, proc, rdt, reach, seccomp_agent, undo};
 use crate::error::{Error, Kind};
 use crate::init::join::{self, Kit};
 use crate::init::namespaces::enter_process;
@@ -65,7 +65,7 @@ pub fn start(order: &Order<'_>) -> Result<(Spawned, Option<OwnedFd>), Error> {
     prepare(order, &proc)?;
     let v1 = order.place.cgroup().dirs.iter().any(|dir| dir.version == 1);
     let limits = plan.process.rlimits_by == Side::Host && !plan.process.rlimits.is_empty();
-    let host = if v1 || limits { Host::HasWork } else { Host::IsDone };
+    let host = if v1 || limits || order.record.rdt.is_some() { Host::HasWork } else { Host::IsDone };
     let beside = order.place.beside(order.record.init.pid);
     let mut birth = Birth { flags: 0, cgroup: cgroup.clone_into(), beside, before: Vec::new() };
     if plan.before & libc::CLONE_NEWUSER != 0 {
@@ -187,6 +187,9 @@ fn attend(
         Placed::Nowhere => attach_everywhere(order, cgroup, child.pid),
     }
     .map_err(|error| not_in(&error))?;
+    if let Some(group) = &order.record.rdt {
+        rdt::enter(group, child.pid)?;
+    }
     if order.plan.process.rlimits_by == Side::Host {
         for limit in &order.plan.process.rlimits {
             process::set_rlimit(child.pid, limit.resource, limit.soft, limit.hard)

@@ -18,6 +18,7 @@ pub mod in_place;
 pub mod live_mounts;
 pub mod net_devices;
 pub mod proc;
+pub mod rdt;
 pub mod reach;
 pub mod remove;
 pub mod seal;

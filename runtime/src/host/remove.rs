@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::cgroup;
 use super::reach::{self, Reached};
+use super::{cgroup, rdt};
 use crate::error::Error;
 use crate::state::{Entry, FIFO, Intent, Record, Status};
 
@@ -35,6 +35,7 @@ pub fn ended(entry: &Entry, record: &Record) -> Result<(), Error> {
         cgroup::kill_all(&record.cgroup)?;
         cgroup::destroy(&record.cgroup)?;
     }
+    record.rdt.as_ref().map_or(Ok(()), rdt::remove)?;
     entry.remove()
 }
 
@@ -42,6 +43,7 @@ pub fn ended(entry: &Entry, record: &Record) -> Result<(), Error> {
 pub fn intent(entry: &Entry, intent: &Intent) -> Result<(), Error> {
     cgroup::kill_all(&intent.cgroup)?;
     cgroup::destroy(&intent.cgroup)?;
+    intent.rdt.as_ref().map_or(Ok(()), rdt::remove)?;
     entry.remove()
 }
 

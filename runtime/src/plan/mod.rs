@@ -21,6 +21,7 @@ pub mod mounts;
 pub mod namespaces;
 pub mod net_devices;
 pub mod process;
+pub mod rdt;
 pub mod rootfs;
 pub mod sched;
 pub mod seccomp;
@@ -94,6 +95,7 @@ pub struct Plan {
     pub hostname: Option<String>,
     pub domainname: Option<String>,
     pub sysctls: Vec<sysctl::Sysctl>,
+    pub rdt: Option<rdt::Rdt>,
     pub keyring: Keyring,
     pub process: process::Process,
     pub seccomp: Option<seccomp::Program>,
@@ -107,7 +109,6 @@ pub struct Plan {
 /// Turns a checked configuration into a plan for this host and this caller.
 pub fn plan(spec: &Spec, facts: &Facts, options: &Options) -> Result<Plan, Error> {
     let linux = spec.linux().as_ref().ok_or_else(|| missing("linux"))?;
-    refuse_what_is_not_done(linux)?;
     let namespaces = namespaces::plan(linux, facts)?;
     let ids = ids::plan(linux, &namespaces, facts)?;
     let rootfs = rootfs::plan(spec, options, &namespaces)?;
@@ -125,6 +126,7 @@ pub fn plan(spec: &Spec, facts: &Facts, options: &Options) -> Result<Plan, Error
         masks: masks::plan(linux)?,
         net_devices: net_devices::plan(linux, &namespaces, facts)?,
         cgroup: cgroup::plan(spec, facts, options, &mut warnings)?,
+        rdt: rdt::plan(linux.intel_rdt().as_ref(), &options.id)?,
         hostname: spec.hostname().clone().filter(|name| !name.is_empty()),
         domainname: spec.domainname().clone().filter(|name| !name.is_empty()),
         sysctls: sysctl::plan(linux, &namespaces)?,
@@ -146,13 +148,6 @@ fn sources_side(namespaces: &namespaces::Namespaces, facts: &Facts) -> Side {
     match namespaces.user_is_foreign() && facts.caller.may(caps::SYS_ADMIN) {
         true => Side::Host,
         false => Side::Init,
-    }
-}
-
-fn refuse_what_is_not_done(linux: &oci_spec::runtime::Linux) -> Result<(), Error> {
-    match linux.intel_rdt() {
-        Some(_) => Err(Error::new(Kind::Unsupported, "linux.intelRdt is not supported by this runtime")),
-        None => Ok(()),
     }
 }
 

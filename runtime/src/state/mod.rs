@@ -16,7 +16,9 @@ mod root;
 pub use entry::Entry;
 pub use id::ContainerId;
 pub use live::{Status, is_alive, start_time};
-pub use record::{Cgroup, CgroupDir, Clocks, Driver, Head, Intent, PidNamespace, Process, Record, VERSION};
+pub use record::{
+    Cgroup, CgroupDir, Clocks, Driver, Head, Intent, PidNamespace, Process, Rdt, Record, VERSION,
+};
 pub use root::{Found, Root};
 
 /// In a container's directory: what `start` opens to let init go on, and to hear what went wrong between that and execve.

@@ -27,6 +27,8 @@ pub struct Intent {
     pub by: Process,
     pub bundle: PathBuf,
     pub cgroup: Cgroup,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rdt: Option<Rdt>,
 }
 
 /// A process, by pid and start time.
@@ -75,6 +77,8 @@ pub struct Record {
     pub streams: Vec<String>,
     #[serde(default)]
     pub clocks: Clocks,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rdt: Option<Rdt>,
 }
 
 /// Whether the container is in a time namespace that its configuration does not know of.
@@ -94,6 +98,19 @@ pub enum PidNamespace {
     #[default]
     Own,
     Shared,
+}
+
+/// A group of the resctrl file system; paths are absolute, on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rdt {
+    /// Where the file system is mounted.
+    pub mount: PathBuf,
+    pub group: PathBuf,
+    /// Goes with the container.
+    pub own: bool,
+    /// The container's monitoring group, which goes too.
+    pub monitor: Option<PathBuf>,
 }
 
 /// Where the container's processes are counted and limited.

@@ -22,7 +22,7 @@ pub struct Stats {
     pub pids: Pids,
     pub blkio: Blkio,
     pub hugetlb: BTreeMap<String, Hugetlb>,
-    pub intel_rdt: BTreeMap<String, String>,
+    pub intel_rdt: serde_json::Map<String, serde_json::Value>,
     pub network_interfaces: Option<Vec<String>>,
 }
 
