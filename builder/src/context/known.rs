@@ -2,7 +2,8 @@
 //!
 //! The kernel changes an object's ctime with whatever is done to it, and nobody can set it. So an object whose device, inode,
 //! size, mode and times are the same to the nanosecond is the same, except where it was changed twice within one tick of the
-//! clock ("racily clean"): one that was that new when it was hashed is not remembered.
+//! clock ("racily clean"): one that was that new when it was hashed is not remembered. Neither is one whose ctime is a whole second:
+//! that is a file system with coarse times, or one that was made in one piece with times of somebody's choice.
 
 use std::collections::HashMap;
 use std::fs;
@@ -20,14 +21,14 @@ use crate::sys::proc_path;
 
 /// Changes with what is hashed.
 const FORM: &[u8] = b"coracle hashes 1\n";
-/// Those that keep ctime themselves, by this machine's clock: no server's does.
-const LOCAL: [FsType; 6] = [
+/// Those that keep ctime themselves, by this machine's clock. A server's does not, and an overlay shows the ctime of what is below, which
+/// may be anything.
+const LOCAL: [FsType; 5] = [
     statfs::EXT4_SUPER_MAGIC,
     statfs::XFS_SUPER_MAGIC,
     statfs::BTRFS_SUPER_MAGIC,
     statfs::F2FS_SUPER_MAGIC,
     statfs::TMPFS_MAGIC,
-    statfs::OVERLAYFS_SUPER_MAGIC,
 ];
 const SECOND: i64 = 1_000_000_000;
 /// More than a tick of any kernel.
@@ -160,10 +161,9 @@ fn identity(stat: &FileStat, how: As) -> Identity {
     identity
 }
 
-/// Whether a change after `begin` must show in the ctime. Whole seconds are those of a file system that has no parts of them.
+/// Whether a change after `begin` must show in the ctime.
 fn is_settled(stat: &FileStat, begin: i64) -> bool {
-    let margin = if stat.st_ctime_nsec == 0 { 2 * SECOND } else { TICK };
-    nanoseconds(stat.st_ctime, stat.st_ctime_nsec).saturating_add(margin) < begin
+    stat.st_ctime_nsec != 0 && nanoseconds(stat.st_ctime, stat.st_ctime_nsec).saturating_add(TICK) < begin
 }
 
 fn nanoseconds(seconds: i64, rest: i64) -> i64 {
@@ -175,15 +175,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_could_change_again_within_the_tick_is_not_remembered() {
+    fn a_file_that_could_change_without_another_ctime_is_not_remembered() {
         let place = tempfile::tempdir().unwrap();
         let mut stat = nix::sys::stat::stat(place.path()).unwrap();
         for (ctime, begin, settled) in [
             ((10, 5), nanoseconds(10, 5), false),
             ((10, 5), nanoseconds(10, 5) + TICK, false),
             ((10, 5), nanoseconds(10, 6) + TICK, true),
-            ((10, 0), nanoseconds(11, 900), false),
-            ((10, 0), nanoseconds(12, 1), true),
+            ((10, 0), nanoseconds(99, 0), false),
             ((13, 5), nanoseconds(12, 0), false),
         ] {
             (stat.st_ctime, stat.st_ctime_nsec) = ctime;
