@@ -31,7 +31,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let work = tempfile::Builder::new().prefix("conformance.").tempdir_in(crate::work_root())?;
     let mut subjects = Vec::new();
     for text in &args.runtimes {
-        let subject = Subject::find(text, &binaries, &host)?;
+        let mut subject = Subject::find(text, &binaries, &host)?;
+        subject.name = apart(&subject.name, &subjects);
         match trial::can_run(&subject, &binaries, work.path()) {
             Ok(()) => subjects.push(subject),
             Err(error) => writeln!(std::io::stderr(), "{}: cannot run here: {error:#}", subject.name)?,
@@ -42,7 +43,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let chosen: Vec<&'static Case> = cases::ALL.iter().copied().flatten().filter(wanted).collect();
     let place = Place { binaries: &binaries, work: work.path(), workers: crate::workers() };
     let mut rows = suite::run(place, &chosen, &subjects)?;
-    rows.extend(suite::groups(place, &engines::chosen(&args.filter, &host).0, &subjects)?);
+    let (groups, others) = engines::chosen(&args.filter, &host);
+    rows.extend(suite::groups(place, &groups, &subjects)?);
+    for subject in &subjects {
+        rows.extend(suite::left_out(&others, subject, engines::EMULATED));
+    }
     let mut out = std::io::stdout().lock();
     if args.json {
         for row in &rows {
@@ -57,4 +62,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     let failed = report::Totals::of(&rows).failed > 0 || subjects.len() < args.runtimes.len();
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The name of a subject's column, ids and folders: runtimes of one file name are told apart by the order in which they were given.
+fn apart(name: &str, taken: &[Subject]) -> String {
+    let numbered = (2..).map(|number| format!("{name}-{number}"));
+    let mut names = std::iter::once(name.to_owned()).chain(numbered);
+    let is_free = |wanted: &String| taken.iter().all(|subject| subject.name != *wanted);
+    names.find(is_free).unwrap_or_else(|| name.to_owned())
 }

@@ -118,12 +118,7 @@ impl Proof {
             subjects.iter().filter(|s| matches!(s.kind, Kind::Ours | Kind::Runc)).cloned().collect();
         let (groups, others) = engines::chosen(&self.filter, host);
         rows.extend(suite::groups(place, &groups, &under)?);
-        rows.extend(others.into_iter().map(|case| Row {
-            case: case.name,
-            subject: ours.name.clone(),
-            outcome: Outcome::NotRun(engines::EMULATED.to_owned()),
-            milliseconds: 0,
-        }));
+        rows.extend(suite::left_out(&others, &ours, engines::EMULATED));
         writeln!(out)?;
         report::table(out, &rows)?;
         report::per_subject(out, &rows)?;

@@ -77,6 +77,17 @@ pub(crate) fn groups(
     Ok(rows.into_iter().flat_map(|(_, rows)| rows).collect())
 }
 
+/// Rows of cases that nobody tried on `subject`.
+pub(crate) fn left_out(cases: &[&'static Case], subject: &Subject, reason: &str) -> Vec<Row> {
+    let row = |case: &&'static Case| Row {
+        case: case.name,
+        subject: subject.name.clone(),
+        outcome: Outcome::NotRun(reason.to_owned()),
+        milliseconds: 0,
+    };
+    cases.iter().map(row).collect()
+}
+
 /// A row for each case of the group; those that the worker did not answer for have failed.
 fn one(place: Place<'_>, number: usize, group: &[&'static Case], subject: &Subject) -> Vec<Row> {
     let began = Instant::now();

@@ -58,7 +58,7 @@ const TELLING: &[&str] = &[
 
 /// Why the others are not run there.
 pub(crate) const EMULATED: &str =
-    "the processor is emulated: `proof --filter engines/` takes the minutes for it";
+    "the processor is emulated: `--filter engines/` takes the minutes for it";
 
 /// The cases whose name contains one of the filters, by group; without a filter all that this machine has the time for, and
 /// apart the others.
