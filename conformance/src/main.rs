@@ -12,6 +12,7 @@ mod case;
 mod cases;
 mod chain;
 mod compare;
+mod compat;
 mod demo;
 mod differential;
 mod engines;
@@ -70,6 +71,8 @@ enum Verb {
     Suite(runc_suite::Args),
     /// Run a command that finds some system calls missing.
     Without(without::Args),
+    /// Make the table of what engines do over a runtime from the results of several hosts.
+    Table(compat::Args),
     /// Put the finished binaries and what they are tested with into a world-readable folder.
     Stage { dir: PathBuf },
     /// Install and make what the tests need (root on Debian or Ubuntu); otherwise say what is missing.
@@ -101,6 +104,7 @@ fn dispatch(verb: Verb) -> Result<ExitCode> {
         Verb::Without(args) => return without::become_command(&args),
         Verb::Proof(args) => return proof::proof(&args),
         Verb::List => list()?,
+        Verb::Table(args) => compat::table(&args)?,
         Verb::Stage { dir } => stage::stage(&dir)?,
         Verb::Setup => setup::prepare(&mut std::io::stdout())?,
         Verb::One { job } => worker::work(serde_json::from_str(&job)?, &mut std::io::stdout())?,

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// Room, and the rooms that it may name; itself always.
-const TABLE: [(&str, &[&str]); 30] = [
+const TABLE: [(&str, &[&str]); 31] = [
     ("sys", &[]),
     ("process", &["sys"]),
     ("needs", &["process"]),
@@ -34,6 +34,7 @@ const TABLE: [(&str, &[&str]); 30] = [
     ("cargo_test", &["build", "process", "report"]),
     ("as_user", &["process"]),
     ("compare", &["build", "case", "cases", "engines", "needs", "report", "subject", "suite", "trial"]),
+    ("compat", &["engines"]),
     ("demo", &["build", "needs", "process"]),
     ("builders", &["build", "differential", "process"]),
     ("differential", &["assets", "build", "case", "image", "process", "report"]),
