@@ -53,15 +53,8 @@ impl Builder for Buildah {
         // The host's network: chroot has no other.
         let fixed = ["bud", "--quiet", "--layers", "--format=docker", "--isolation=chroot"];
         let mut command = self.command(&fixed);
-        command
-            .args(["--pull=never", "--tag"])
-            .arg(recipe.slug())
-            .arg("--file")
-            .arg(place.dockerfile_folder(recipe).join("Dockerfile"))
-            .args(&recipe.flags)
-            .arg(".")
-            .current_dir(place.context(recipe));
-        process::run(&mut command, PATIENCE)
+        command.args(["--pull=never", "--tag"]).arg(recipe.slug());
+        builder::build_of(recipe, place, &mut command)
     }
 
     fn images(&self, recipes: &[&Recipe]) -> Result<BTreeMap<String, Image>> {

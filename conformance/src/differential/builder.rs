@@ -9,7 +9,7 @@ use anyhow::Result;
 use super::image::Image;
 use super::place::Place;
 use super::recipe::{Frontend, Recipe};
-use crate::process::Ended;
+use crate::process::{self, Ended};
 
 /// The bound of one build.
 pub(super) const PATIENCE: Duration = Duration::from_secs(180);
@@ -37,4 +37,15 @@ pub(super) fn without_proxies(mut command: Command) -> Command {
         command.env_remove(name).env_remove(name.to_ascii_uppercase());
     }
     command
+}
+
+/// Carries out `command`, whose own words say what is built with, on the recipe's Dockerfile and context.
+pub(super) fn build_of(recipe: &Recipe, place: &Place, command: &mut Command) -> Result<Ended> {
+    command
+        .arg("--file")
+        .arg(place.dockerfile_folder(recipe).join("Dockerfile"))
+        .args(&recipe.flags)
+        .arg(".")
+        .current_dir(place.context(recipe));
+    process::run(command, PATIENCE)
 }

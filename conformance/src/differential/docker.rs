@@ -119,14 +119,8 @@ impl Builder for Docker {
 
     fn build(&self, place: &Place, recipe: &Recipe) -> Result<Ended> {
         let mut command = self.command(&["build", "--quiet", "--network=none", "--tag"]);
-        command
-            .arg(recipe.slug())
-            .arg("--file")
-            .arg(place.dockerfile_folder(recipe).join("Dockerfile"))
-            .args(&recipe.flags)
-            .arg(".")
-            .current_dir(place.context(recipe));
-        process::run(&mut command, PATIENCE)
+        command.arg(recipe.slug());
+        builder::build_of(recipe, place, &mut command)
     }
 
     fn images(&self, recipes: &[&Recipe]) -> Result<BTreeMap<String, Image>> {

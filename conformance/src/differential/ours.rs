@@ -51,15 +51,8 @@ impl Builder for Ours {
     fn build(&self, place: &Place, recipe: &Recipe) -> Result<Ended> {
         let mut command =
             self.builder(&["build", "--quiet", "--network=none", "--compression=none", "--timestamps=keep"]);
-        command
-            .arg("--iidfile")
-            .arg(self.digest_file(recipe))
-            .arg("-f")
-            .arg(place.dockerfile_folder(recipe).join("Dockerfile"))
-            .args(&recipe.flags)
-            .arg(".")
-            .current_dir(place.context(recipe));
-        process::run(&mut command, PATIENCE)
+        command.arg("--iidfile").arg(self.digest_file(recipe));
+        builder::build_of(recipe, place, &mut command)
     }
 
     fn images(&self, recipes: &[&Recipe]) -> Result<BTreeMap<String, Image>> {
