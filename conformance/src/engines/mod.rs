@@ -42,6 +42,7 @@ const TELLING: &[&str] = &[
     "engines/podman-userns-keep-id",
     "engines/podman-userns-auto-map",
     "engines/podman-cgroups-disabled",
+    "engines/podman-network-pasta",
     "engines/podman-pod",
     "engines/docker-run",
     "engines/docker-exec",
@@ -57,8 +58,7 @@ const TELLING: &[&str] = &[
 ];
 
 /// Why the others are not run there.
-pub(crate) const EMULATED: &str =
-    "the processor is emulated: `--filter engines/` takes the minutes for it";
+pub(crate) const EMULATED: &str = "the processor is emulated: `--filter engines/` takes the minutes for it";
 
 /// The cases whose name contains one of the filters, by group; without a filter all that this machine has the time for, and
 /// apart the others.

@@ -99,8 +99,7 @@ fn exec(ctx: &Ctx) -> Result<()> {
     expect(&seen, "/uid/0", 1000)?;
     exec(&["--detach"], &["/probe", "write", "/by-exec", "text"])?.success()?;
     docker.until(&["exec", &id, "/probe", "cat", "/by-exec"], "text")?;
-    docker.call(&["rm", "--force", &id])?.success()?;
-    Ok(())
+    docker.remove(&id)
 }
 
 fn logs(ctx: &Ctx) -> Result<()> {
@@ -158,8 +157,7 @@ fn pause(ctx: &Ctx) -> Result<()> {
     ensure!(docker.text(&["inspect", "--format", "{{.State.Status}}", &id])? == "paused");
     docker.call(&["unpause", &id])?.success()?;
     docker.call(&["exec", &id, "/probe", "print", "x"])?.success()?.out("x\n")?;
-    docker.call(&["rm", "--force", &id])?.success()?;
-    Ok(())
+    docker.remove(&id)
 }
 
 fn top(ctx: &Ctx) -> Result<()> {
@@ -167,8 +165,7 @@ fn top(ctx: &Ctx) -> Result<()> {
     docker.waiting(&id, &[])?;
     let text = docker.text(&["top", &id, "-o", "pid,args"])?;
     ensure!(text.lines().count() == 2 && text.ends_with("/probe wait"), "{text:?}");
-    docker.call(&["rm", "--force", &id])?.success()?;
-    Ok(())
+    docker.remove(&id)
 }
 
 fn health(ctx: &Ctx) -> Result<()> {
@@ -182,8 +179,7 @@ fn health(ctx: &Ctx) -> Result<()> {
     docker.call(&["build", "--tag", "healthy", &dir.to_string_lossy()])?.success()?;
     docker.call(&["run", "--detach", "--network", "none", "--name", &id, "healthy"])?.success()?;
     docker.until(&["inspect", "--format", "{{.State.Health.Status}}", &id], "healthy")?;
-    docker.call(&["rm", "--force", &id])?.success()?;
-    Ok(())
+    docker.remove(&id)
 }
 
 fn publish(ctx: &Ctx) -> Result<()> {
@@ -204,7 +200,7 @@ fn publish(ctx: &Ctx) -> Result<()> {
     ];
     docker.call(&words)?.success()?;
     let body = get(ctx, &format!("127.0.0.1:{port}"));
-    docker.call(&["rm", "--force", &id])?.success()?;
+    docker.remove(&id)?;
     let body = body?;
     ensure!(body == "served", "{body:?}");
     Ok(())

@@ -148,6 +148,11 @@ impl Docker {
         self.call(&[&fixed, flags, &[IMAGE, "/probe", "wait"]].concat())?.success()?;
         self.until(&["logs", id], "waiting")
     }
+
+    /// Ends a container and takes it away.
+    pub(super) fn remove(&self, id: &str) -> Result<()> {
+        self.call(&["rm", "--force", id])?.success().map(drop)
+    }
 }
 
 impl Cli for Docker {

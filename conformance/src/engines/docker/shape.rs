@@ -1,6 +1,6 @@
 //! What Docker's flags make of a container. One flag, one claim.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::json;
 
 use super::{NEEDS, docker};
@@ -158,6 +158,5 @@ fn update(ctx: &Ctx) -> Result<()> {
     ensure!(stats.starts_with("1 ") && stats.ends_with("/ 128MiB"), "{stats:?}");
     let events = docker.text(&["inspect", "--format", "{{.HostConfig.Runtime}}", &id])?;
     ensure!(events == "subject", "{events}");
-    docker.call(&["rm", "--force", &id])?.success().context("remove it")?;
-    Ok(())
+    docker.remove(&id)
 }

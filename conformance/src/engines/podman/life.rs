@@ -131,8 +131,7 @@ fn exec(ctx: &Ctx) -> Result<()> {
     process::until("the detached one has written", PATIENCE, || {
         Ok(podman.inside(&id, &["cat", "/by-exec"])?.out == "text")
     })?;
-    podman.call(&["rm", "--force", "--time", "0", &id])?.success()?;
-    Ok(())
+    podman.remove(&id)
 }
 
 fn exec_terminal(ctx: &Ctx) -> Result<()> {
@@ -141,8 +140,7 @@ fn exec_terminal(ctx: &Ctx) -> Result<()> {
     let seen = podman.show_on_a_terminal(&["exec", "-it", &id])?;
     ensure!(seen["tty"].is_object(), "no terminal: {}", seen["tty"]);
     podman.on_a_terminal(&["exec", "-it", &id, "/probe", "exit", "9"])?.code(9)?;
-    podman.call(&["rm", "--force", "--time", "0", &id])?.success()?;
-    Ok(())
+    podman.remove(&id)
 }
 
 fn logs(ctx: &Ctx) -> Result<()> {
@@ -255,7 +253,7 @@ fn rm_force(ctx: &Ctx) -> Result<()> {
         ])?
         .success()?;
     podman.call(&["exec", "--detach", &id, "/probe", "stop"])?.success()?;
-    podman.call(&["rm", "--force", "--time", "0", &id])?.success()?;
+    podman.remove(&id)?;
     podman.call(&["container", "exists", &id])?.code(1)?;
     Ok(())
 }
@@ -268,8 +266,7 @@ fn pause(ctx: &Ctx) -> Result<()> {
     podman.call(&["exec", &id, "/probe", "print", "x"])?.failure()?;
     podman.call(&["unpause", &id])?.success()?;
     podman.inside(&id, &["print", "x"])?.success()?.out("x\n")?;
-    podman.call(&["rm", "--force", "--time", "0", &id])?.success()?;
-    Ok(())
+    podman.remove(&id)
 }
 
 fn checkpoint(ctx: &Ctx) -> Result<()> {
@@ -282,11 +279,10 @@ fn checkpoint(ctx: &Ctx) -> Result<()> {
     let archive = ctx.path("checkpoint.tar.gz").display().to_string();
     podman.call(&["container", "checkpoint", "--leave-running", "--export", &archive, &id])?.success()?;
     podman.inside(&id, &["print", "y"])?.success()?.out("y\n")?;
-    podman.call(&["rm", "--force", "--time", "0", &id])?.success()?;
+    podman.remove(&id)?;
     podman.call(&["container", "restore", "--import", &archive])?.success()?;
     podman.inside(&id, &["print", "z"])?.success()?.out("z\n")?;
-    podman.call(&["rm", "--force", "--time", "0", &id])?.success()?;
-    Ok(())
+    podman.remove(&id)
 }
 
 fn top(ctx: &Ctx) -> Result<()> {
@@ -295,8 +291,7 @@ fn top(ctx: &Ctx) -> Result<()> {
     let text = podman.text(&["top", &id, "pid", "args"])?;
     let words: Vec<&str> = text.split_whitespace().collect();
     ensure!(words == ["PID", "COMMAND", "1", "/probe", "wait"], "{text:?}");
-    podman.call(&["rm", "--force", "--time", "0", &id])?.success()?;
-    Ok(())
+    podman.remove(&id)
 }
 
 fn stats(ctx: &Ctx) -> Result<()> {
@@ -304,8 +299,7 @@ fn stats(ctx: &Ctx) -> Result<()> {
     podman.waiting(&id, &["--memory", "64m"])?;
     let text = podman.text(&["stats", "--no-stream", "--format", "{{.PIDs}} {{.MemUsage}}", &id])?;
     ensure!(text.starts_with("1 ") && text.ends_with(" / 67.11MB"), "{text:?}");
-    podman.call(&["rm", "--force", "--time", "0", &id])?.success()?;
-    Ok(())
+    podman.remove(&id)
 }
 
 fn update(ctx: &Ctx) -> Result<()> {
@@ -320,8 +314,7 @@ fn update(ctx: &Ctx) -> Result<()> {
     ensure!(limit()? == "67108864", "at first {}", limit()?);
     podman.call(&["update", "--memory", "128m", &id])?.success()?;
     ensure!(limit()? == "134217728", "updated {}", limit()?);
-    podman.call(&["rm", "--force", "--time", "0", &id])?.success()?;
-    Ok(())
+    podman.remove(&id)
 }
 
 fn health(ctx: &Ctx) -> Result<()> {
@@ -329,11 +322,10 @@ fn health(ctx: &Ctx) -> Result<()> {
     let check = ["--health-interval", "disable", "--health-retries", "1", "--health-cmd"];
     podman.waiting(&id, &[&check[..], &["[\"/probe\",\"exit\",\"0\"]"]].concat())?;
     podman.call(&["healthcheck", "run", &id])?.success()?;
-    podman.call(&["rm", "--force", "--time", "0", &id])?.success()?;
+    podman.remove(&id)?;
     podman.waiting(&id, &[&check[..], &["[\"/probe\",\"exit\",\"1\"]"]].concat())?;
     podman.call(&["healthcheck", "run", &id])?.code(1)?;
     let status = podman.text(&["inspect", "--format", "{{.State.Health.Status}}", &id])?;
     ensure!(status == "unhealthy", "{status}");
-    podman.call(&["rm", "--force", "--time", "0", &id])?.success()?;
-    Ok(())
+    podman.remove(&id)
 }

@@ -7,6 +7,7 @@ pub(super) mod network;
 pub(super) mod shape;
 
 use std::cell::Cell;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -28,6 +29,9 @@ pub(super) const CONMON: Need = Need::Program("conmon");
 pub(super) struct Podman {
     program: PathBuf,
     home: PathBuf,
+    /// Of what lives as long as its processes: below the user's own directory of that kind where there is one, since it is there that
+    /// security modules let network helpers write; else `home` (podman takes no run root of more than 50 characters).
+    run: PathBuf,
     root: bool,
     manager: &'static str,
     /// How many logs there are.
@@ -45,7 +49,9 @@ impl Podman {
     fn start(ctx: &Ctx) -> Result<Self> {
         let tar = root_tar(ctx)?;
         let home = folder(ctx, "podman")?;
+        let run = own_run_dir(ctx).map_or_else(|| home.clone(), |dir| dir.join(&ctx.tag));
         let this = Self {
+            run,
             program: process::find("podman").context("find podman")?,
             root: ctx.host.root,
             manager: manager(ctx.host.root),
@@ -62,16 +68,17 @@ impl Podman {
 
     /// Files of its own in place of the host's: what decides is in the test.
     fn configure(&self, ctx: &Ctx) -> Result<()> {
-        for name in ["home", "run", "xdg"] {
-            std::fs::create_dir(self.home.join(name))?;
+        let xdg = self.run.join("xdg");
+        for dir in [&self.home.join("home"), &self.run, &self.run.join("run"), &xdg] {
+            std::fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
         }
-        std::fs::set_permissions(self.home.join("xdg"), std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+        std::fs::set_permissions(&xdg, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
         // The directory is the session's, or the end of one session would end the other's process that keeps the user namespace;
         // the user's systemd is reached through it all the same.
         if let (false, "systemd", Some(real)) = (self.root, self.manager, std::env::var_os("XDG_RUNTIME_DIR"))
         {
             for name in ["bus", "systemd"] {
-                std::os::unix::fs::symlink(Path::new(&real).join(name), self.home.join("xdg").join(name))?;
+                std::os::unix::fs::symlink(Path::new(&real).join(name), xdg.join(name))?;
             }
         }
         let runtime = ctx.subject.executable(&self.home)?;
@@ -137,14 +144,18 @@ impl Podman {
         self.call(&[&fixed, flags, &[IMAGE, "/probe", "wait"]].concat())?.success()?;
         self.until(&["logs", id], "waiting")
     }
+
+    /// Ends a container and takes it away.
+    pub(super) fn remove(&self, id: &str) -> Result<()> {
+        self.call(&["rm", "--force", "--time", "0", id])?.success().map(drop)
+    }
 }
 
 impl Cli for Podman {
     fn command(&self, words: &[&str]) -> Result<Command> {
         let mut command = Command::new(&self.program);
-        for (flag, dir) in [("--root", "root"), ("--runroot", "run"), ("--tmpdir", "tmp")] {
-            command.arg(flag).arg(self.home.join(dir));
-        }
+        command.arg("--root").arg(self.home.join("root"));
+        command.arg("--runroot").arg(self.run.join("run")).arg("--tmpdir").arg(self.run.join("tmp"));
         command
             .args(["--storage-driver", "overlay", "--cgroup-manager", self.manager])
             .args(words)
@@ -152,7 +163,7 @@ impl Cli for Podman {
             .env("HOME", self.home.join("home"))
             .current_dir(&self.home);
         if !self.root {
-            command.env("XDG_RUNTIME_DIR", self.home.join("xdg"));
+            command.env("XDG_RUNTIME_DIR", self.run.join("xdg"));
         }
         Ok(command)
     }
@@ -172,8 +183,21 @@ impl Session for Podman {
         let gone = process::until("every process of podman's has ended", PATIENCE, || {
             Ok(crate::worker::described_descendants().is_empty())
         });
+        self.remove_run()?;
         ensure!(left.is_empty(), "containers are left: {}", left.replace('\n', " "));
         gone
+    }
+}
+
+impl Podman {
+    /// What is not in the case's directory is not removed with it; files of the user's other ids are among it.
+    fn remove_run(&self) -> Result<()> {
+        if self.run.starts_with(&self.home) {
+            return Ok(());
+        }
+        let mut command = Command::new(process::find("unshare").context("find unshare (util-linux)")?);
+        command.args(["--user", "--map-root-user", "--map-auto", "rm", "-rf"]).arg(&self.run);
+        process::run(&mut command, PATIENCE)?.success().map(drop)
     }
 }
 
@@ -186,6 +210,13 @@ fn of_stream(log: &str, stream: &str) -> String {
         _ => None,
     });
     texts.collect()
+}
+
+/// The directory that an ordinary user's login gave him; the variable may be left from somebody else's.
+fn own_run_dir(ctx: &Ctx) -> Option<PathBuf> {
+    let dir = PathBuf::from(std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !ctx.host.root)?);
+    let owner = std::fs::metadata(&dir).ok()?.uid();
+    (owner == nix::unistd::geteuid().as_raw()).then_some(dir)
 }
 
 /// The systemd of the system or of the user where there is one.

@@ -79,8 +79,7 @@ fn container(ctx: &Ctx) -> Result<()> {
         .logged(&["--network", &joined], &["/probe", "get", "127.0.0.1:80", "/"])?
         .success()?
         .out("served")?;
-    podman.call(&["rm", "--force", "--time", "0", &id])?.success()?;
-    Ok(())
+    podman.remove(&id)
 }
 
 /// A server in the container is reached from outside through a published port.
@@ -91,7 +90,7 @@ fn published(ctx: &Ctx, podman: &Podman, network: &str) -> Result<()> {
     podman.call(&[&flags[..], &[IMAGE, "/probe", "serve", "0.0.0.0:80", "served"]].concat())?.success()?;
     let body = get(ctx, &format!("127.0.0.1:{port}"))?;
     let seen = podman.inside(&id, &["show"]);
-    podman.call(&["rm", "--force", "--time", "0", &id])?.success()?;
+    podman.remove(&id)?;
     ensure!(body == "served", "{body:?}");
     let seen: serde_json::Value = serde_json::from_str(&seen?.success()?.out)?;
     ensure!(

@@ -63,8 +63,7 @@ fn pid_host(ctx: &Ctx) -> Result<()> {
     let id = ctx.id("pidhost");
     podman.waiting(&id, &["--pid", "host"])?;
     podman.inside(&id, &["print", "x"])?.success()?.out("x\n")?;
-    podman.call(&["rm", "--force", "--time", "0", &id])?.success()?;
-    Ok(())
+    podman.remove(&id)
 }
 
 fn pid_container(ctx: &Ctx) -> Result<()> {
@@ -72,7 +71,7 @@ fn pid_container(ctx: &Ctx) -> Result<()> {
     podman.waiting(&id, &[])?;
     let joined = podman.seen(&["--pid", &format!("container:{id}"), "--ipc", &format!("container:{id}")]);
     let first: Value = serde_json::from_str(&podman.inside(&id, &["show"])?.success()?.out)?;
-    podman.call(&["rm", "--force", "--time", "0", &id])?.success()?;
+    podman.remove(&id)?;
     let joined = joined?;
     for kind in ["pid", "ipc"] {
         let at = format!("/namespaces/{kind}");
