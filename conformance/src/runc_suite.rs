@@ -137,6 +137,7 @@ impl Bench<'_> {
         command.args(["--quiet", "--return", "--command", &tests, "/dev/null"]);
         command.current_dir(self.suite).env("RUNC", &self.runtime).env("PATH", self.path()?);
         command.env("TERM", "dumb");
+        command.envs(subordinate_ids().unwrap_or_default());
         if self.args.systemd {
             command.env("RUNC_USE_SYSTEMD", "1");
         }
@@ -164,6 +165,23 @@ impl Bench<'_> {
         ensure!(!path.is_empty(), "PATH is empty");
         Ok(std::env::join_paths(std::iter::once(self.work.to_owned()).chain(std::env::split_paths(&path)))?)
     }
+}
+
+/// An ordinary user's, in the words of runc's tests/rootless.sh; without them the tests map one id.
+fn subordinate_ids() -> Option<Vec<(String, String)>> {
+    let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok()??;
+    if user.uid.is_root() {
+        return None;
+    }
+    let mut all = vec![("ROOTLESS_FEATURES".to_owned(), "idmap".to_owned())];
+    for (kind, file) in [("UID", "/etc/subuid"), ("GID", "/etc/subgid")] {
+        let text = std::fs::read_to_string(file).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix(&user.name)?.strip_prefix(':'))?;
+        let (start, length) = line.split_once(':')?;
+        all.push((format!("ROOTLESS_{kind}MAP_START"), start.to_owned()));
+        all.push((format!("ROOTLESS_{kind}MAP_LENGTH"), length.to_owned()));
+    }
+    Some(all)
 }
 
 /// TAP: a plan, then a line for each test. Tests that the plan promises and that never came have failed.
