@@ -196,13 +196,18 @@ fn parse(stem: &str, text: &str) -> Vec<(String, Outcome)> {
         let (passed, rest) = match (line.strip_prefix("ok "), line.strip_prefix("not ok ")) {
             (Some(rest), _) => (true, rest),
             (None, Some(rest)) => (false, rest),
-            (None, None) => continue,
+            (None, None) => {
+                if let Some((_, Outcome::Failed(reason))) = results.last_mut() {
+                    add_reason(reason, line);
+                }
+                continue;
+            }
         };
         let Some((_, name)) = rest.split_once(' ') else { continue };
         let (name, outcome) = match (name.split_once(" # skip"), passed) {
             (Some((name, reason)), _) => (name, Outcome::NotRun(reason.trim().to_owned())),
             (None, true) => (name, Outcome::Passed),
-            (None, false) => (name, Outcome::Failed("see the test".to_owned())),
+            (None, false) => (name, Outcome::Failed(String::new())),
         };
         results.push((format!("{stem}: {name}"), outcome));
     }
@@ -211,6 +216,17 @@ fn parse(stem: &str, text: &str) -> Vec<(String, Outcome)> {
         results.push((format!("{stem}: all"), Outcome::Failed(text)));
     }
     results
+}
+
+/// Of the lines after a failure: the command that failed, and what the runtime said.
+fn add_reason(reason: &mut String, line: &str) {
+    const MOST: usize = 500;
+    let line = line.trim_start_matches(['#', ' ']);
+    if (line.ends_with(" failed") || line.contains("level=error")) && reason.len() < MOST {
+        let between = if reason.is_empty() { "" } else { "; " };
+        reason.push_str(between);
+        reason.push_str(line);
+    }
 }
 
 /// What differs from the list has failed; what fails by the list counts as not run, and its reason is shown.
@@ -237,11 +253,10 @@ mod tests {
 
     #[test]
     fn tap_is_read_and_a_lost_test_has_failed() {
-        let text =
-            "1..4\r\nok 1 one\r\nnot ok 2 two [x]\r\n# why\r\nok 3 three # skip test requires root\r\n";
+        let text = "1..4\r\nok 1 one\r\nnot ok 2 two [x]\r\n# (in x)\r\n#   `[ 1 ]' failed\r\n# level=error\r\nok 3 three # skip test requires root\r\n";
         let expected = [
             ("f: one".to_owned(), Outcome::Passed),
-            ("f: two [x]".to_owned(), Outcome::Failed("see the test".to_owned())),
+            ("f: two [x]".to_owned(), Outcome::Failed("`[ 1 ]' failed; level=error".to_owned())),
             ("f: three".to_owned(), Outcome::NotRun("test requires root".to_owned())),
             ("f: all".to_owned(), Outcome::Failed("3 of 4 tests came to an end".to_owned())),
         ];
