@@ -52,6 +52,30 @@ pub(crate) const CASES: &[Case] = &[
         run: out_of_reach,
     },
     Case {
+        name: "rootless/the-user-namespace-of-another-container",
+        source: "runc run.bats: joining existing container namespaces; user_namespaces(7): setgroups is denied in it",
+        needs: USER,
+        run: joined,
+    },
+    Case {
+        name: "rootless/without-cgroup-and-pid-namespace-there-is-a-warning",
+        source: "runc create.bats: shared pidns + rootless",
+        needs: USER,
+        run: warned,
+    },
+    Case {
+        name: "rootless/a-limit-without-permission-says-what-to-do",
+        source: "runc cgroups.bats: rootless + limits + no cgrouppath + no permission",
+        needs: USER,
+        run: limited,
+    },
+    Case {
+        name: "rootless/a-cgroup-of-somebody-else-is-not-in-the-way",
+        source: "runc: a cgroup that cannot be had is gone without; root's container may have the same name",
+        needs: &[Need::V1("pids"), Need::Program("setpriv")],
+        run: somebody_elses,
+    },
+    Case {
         name: "rootless/delegated-v1-directories-are-enough",
         source: "runc tests/rootless.sh: a user with v1's directories, and nothing in the v2 tree of a hybrid host",
         needs: &[Need::V1("pids"), Need::Program("setpriv")],
@@ -254,4 +278,74 @@ fn outside(ctx: &Ctx) -> Result<()> {
         "a cgroup was left"
     );
     ended.says("permission denied")?.says("--systemd-cgroup").map(drop)
+}
+
+fn somebody_elses(ctx: &Ctx) -> Result<()> {
+    // Root's container of this name is where the user's would be, without a path in the configuration.
+    let bundle = ctx.bundle(&["write", "/ready", "", ",", "wait"])?;
+    ctx.detached(&bundle, "c")?;
+    as_somebody(ctx, SOMEBODY, &["print", "it runs"], |_| {})?.success()?.out("it runs\n")?;
+    Ok(())
+}
+
+fn joined(ctx: &Ctx) -> Result<()> {
+    let pid = ctx.pid(&ctx.waiting("first")?)?;
+    let bundle = ctx.bundle(&["show"])?;
+    bundle.edit(|config| {
+        for key in ["/linux/uidMappings", "/linux/gidMappings"] {
+            bundle::remove(config, key);
+        }
+        for namespace in config["linux"]["namespaces"].as_array_mut().into_iter().flatten() {
+            if let Some(kind @ ("user" | "pid")) = namespace["type"].as_str() {
+                namespace["path"] = json!(format!("/proc/{pid}/ns/{kind}"));
+            }
+        }
+    })?;
+    let seen = ctx.show(&bundle)?;
+    let theirs = std::fs::read_link(format!("/proc/{pid}/ns/user"))?;
+    ensure!(
+        seen["namespaces"]["user"] == json!(theirs),
+        "{} instead of {theirs:?}",
+        seen["namespaces"]["user"]
+    );
+    Ok(())
+}
+
+/// Ends the case where this user has been given a part of the tree, as systemd's sessions are.
+fn without_cgroups() -> Result<()> {
+    let text = std::fs::read_to_string("/proc/self/cgroup")?;
+    let own = text.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let dir = PathBuf::from("/sys/fs/cgroup").join(own);
+    for dir in [dir.parent(), Some(&dir)].into_iter().flatten() {
+        if nix::unistd::access(dir, nix::unistd::AccessFlags::W_OK).is_ok() {
+            return Err(not_run(format!("this user may make cgroups in {}", dir.display())));
+        }
+    }
+    Ok(())
+}
+
+fn warned(ctx: &Ctx) -> Result<()> {
+    without_cgroups()?;
+    let bundle = ctx.bundle(&["print", "it runs"])?;
+    bundle.edit(|config| {
+        super::namespaces::without(config, "pid");
+        // A proc of its own is not to be had.
+        let mounts = config["mounts"].as_array_mut().into_iter().flatten();
+        for proc in mounts.filter(|mount| mount["type"] == "proc") {
+            *proc = json!({"destination": "/proc", "type": "none", "source": "/proc", "options": ["rbind"]});
+        }
+    })?;
+    let ended =
+        ctx.run(&bundle, &ctx.id("c"))?.success()?.says("Such configuration is strongly discouraged")?;
+    ended.out("it runs\n")?;
+    Ok(())
+}
+
+fn limited(ctx: &Ctx) -> Result<()> {
+    without_cgroups()?;
+    let bundle = ctx.bundle(&["print", "it runs"])?;
+    bundle.set("/linux/resources", json!({"pids": {"limit": 20}}))?;
+    let hint = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
+    ctx.run(&bundle, &ctx.id("c"))?.failure()?.says(hint)?;
+    Ok(())
 }

@@ -53,6 +53,10 @@ pub struct Alive {
 /// Makes cgroup and init, in this order; when anything fails, both are gone again.
 pub fn create(order: &Order<'_>) -> Result<Alive, Error> {
     let cgroup = cgroup::make(&order.plan.cgroup)?;
+    if cgroup.record().dirs.is_empty() && !order.plan.namespaces.has(libc::CLONE_NEWPID) {
+        let nobody = "without a cgroup and a pid namespace of the container's own its processes cannot all be found and killed";
+        (order.warn)(&format!("{nobody}. Such configuration is strongly discouraged"));
+    }
     let made = match (&order.plan.rdt, &order.rdt) {
         (Some(planned), Some(group)) => rdt::make(planned, group),
         _ => Ok(()),

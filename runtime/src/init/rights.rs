@@ -40,10 +40,15 @@ pub fn become_user(user: &User) -> Result<(), Error> {
     if keep {
         prctl::set_keepcaps(true).map_err(|errno| Error::system("keep capabilities", errno))?;
     }
-    if let Groups::Set(groups) = &user.groups {
-        process::set_groups(groups)
-            .map_err(|source| Error::system("set the supplementary groups", source))?;
-    }
+    let set = match &user.groups {
+        Groups::Keep => Ok(()),
+        Groups::Set(groups) => process::set_groups(groups),
+        Groups::NoneWherePossible => match process::set_groups(&[]) {
+            Err(source) if source.raw_os_error() == Some(libc::EPERM) => Ok(()),
+            other => other,
+        },
+    };
+    set.map_err(|source| Error::system("set the supplementary groups", source))?;
     let unmapped = "is it mapped in the user namespace?";
     process::set_gid(user.gid)
         .map_err(|source| Error::system(format!("become group {}", user.gid), source).hint(unmapped))?;

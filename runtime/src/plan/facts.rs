@@ -55,6 +55,8 @@ pub enum UserNs {
 pub enum Setgroups {
     Allow,
     Deny,
+    /// Of a user namespace that will be joined: who made it has decided.
+    Unknown,
 }
 
 /// Whose a namespace is.

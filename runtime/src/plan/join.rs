@@ -87,7 +87,8 @@ pub fn around(namespaces: &Namespaces, ids: Option<&ids::Ids>, facts: &Facts) ->
     };
     let setgroups = match ids {
         Some(ids) => ids.setgroups,
-        None if caller.may(caps::SETGID) || foreign => caller.setgroups,
+        None if foreign => Setgroups::Unknown,
+        None if caller.may(caps::SETGID) => caller.setgroups,
         None => Setgroups::Deny,
     };
     Around {

@@ -58,6 +58,8 @@ pub enum Groups {
     Set(Vec<u32>),
     /// The kernel forbids `setgroups` in this user namespace.
     Keep,
+    /// None, unless the kernel forbids it, and then they stay.
+    NoneWherePossible,
 }
 
 /// Whether execve may grant more rights (setuid programs, file capabilities).
@@ -174,6 +176,8 @@ fn user(spec: &SpecProcess, setgroups: Setgroups) -> Result<User, Error> {
     }
     let groups = match setgroups {
         Setgroups::Allow => Groups::Set(groups),
+        Setgroups::Unknown if groups.is_empty() => Groups::NoneWherePossible,
+        Setgroups::Unknown => Groups::Set(groups),
         Setgroups::Deny if groups.is_empty() => Groups::Keep,
         Setgroups::Deny => {
             return Err(Error::new(

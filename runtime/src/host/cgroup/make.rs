@@ -4,6 +4,10 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::{AccessFlags, faccessat};
+
 use super::device_filter::Directory;
 use super::{Later, Made, delegate, device_filter, dir, file, freeze, limit, procs, record, systemd};
 use crate::error::{Error, Kind};
@@ -112,7 +116,8 @@ fn is_refusal(error: &Error) -> bool {
 fn refused(error: Error) -> Error {
     match error.errno() {
         Some(libc::EACCES) => error.hint(
-            "a limit needs a cgroup that this user may write to: ask for no limit, or have systemd make one by --systemd-cgroup",
+            // runc's words, for which people search.
+            "rootless needs no limits + no cgrouppath when no permission is granted for cgroups; --systemd-cgroup has systemd make one",
         ),
         _ => error,
     }
@@ -128,7 +133,7 @@ fn directory(place: &Place, created: &mut Vec<PathBuf>) -> Result<(), Error> {
     let path = place.dir();
     match make_dir(&path) {
         Ok(true) => created.push(path.clone()),
-        Ok(false) => return refuse_in_use(place),
+        Ok(false) => return refuse_foreign(&path).and_then(|()| refuse_in_use(place)),
         Err(error) if error.errno() == Some(libc::ENOENT) => {
             for ancestor in ancestors(place) {
                 make_dir(&ancestor)?;
@@ -158,6 +163,17 @@ fn make_dir(path: &Path) -> Result<bool, Error> {
         Ok(()) => Ok(true),
         Err(source) if source.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
         Err(source) => Err(Error::system(format!("create cgroup {}", path.display()), source)),
+    }
+}
+
+/// Somebody else's of the same name is as good as a tree where none can be made.
+fn refuse_foreign(path: &Path) -> Result<(), Error> {
+    let procs = path.join("cgroup.procs");
+    match faccessat(AT_FDCWD, &procs, AccessFlags::W_OK, AtFlags::AT_EACCESS) {
+        Err(errno @ (Errno::EACCES | Errno::EPERM | Errno::EROFS)) => {
+            Err(Error::system(format!("create cgroup {}", path.display()), errno))
+        }
+        _ => Ok(()),
     }
 }
 
