@@ -267,8 +267,8 @@ fn under(ctx: &Ctx, containerd: &Containerd, archive: &Path) -> Result<()> {
 
 /// Unasked, ctr wants a weight of the processor, which needs a cgroup.
 fn says_what_limits_need(ctx: &Ctx, containerd: &Containerd) -> Result<()> {
-    let hint = "permission denied (a limit needs a cgroup that this user may write to: ask for no limit, or have systemd make one by \
-        --systemd-cgroup)";
+    let hint = "permission denied (rootless needs no limits + no cgrouppath when no permission is granted for cgroups; --systemd-cgroup \
+        has systemd make one)";
     let words = ["run", "--rm", "--runtime", "io.containerd.coracle.v2", IMAGE, &ctx.id("weighed")];
     containerd.ctr(&words)?.code(1)?.says(hint)?;
     Ok(())
