@@ -60,7 +60,8 @@ pub struct InitEnd(OwnedFd);
 /// A new pair.
 pub fn pair() -> Result<(HostEnd, InitEnd), Error> {
     let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC);
-    let (host, init) = pair.map_err(|errno| Error::system("make a socket pair", errno))?;
+    // Init's has the lower number: beside what else it keeps.
+    let (init, host) = pair.map_err(|errno| Error::system("make a socket pair", errno))?;
     Ok((HostEnd(host), InitEnd(init)))
 }
 

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use runtime::plan::caps::CapSet;
 use runtime::plan::cgroup::Manager;
+use runtime::plan::devices::Null;
 use runtime::plan::facts::{
-    Caller, Cgroups, Facts, Hierarchy, Kernel, Ownership, Security, Setgroups, UserNs,
+    Caller, Cgroups, Facts, Hierarchy, Interest, Kernel, Ownership, Security, Setgroups, UserNs,
 };
 use runtime::plan::rootfs::Pivot;
 use runtime::plan::{Keyring, Options};
@@ -101,8 +102,27 @@ fn merge(into: &mut Value, from: Value) {
 fn decide(config: &Value, facts: &Facts) -> Result<String, String> {
     let spec = bundle::recorded(&config.to_string()).map_err(|error| error.to_string())?;
     bundle::check(&spec).map_err(|error| error.to_string())?;
-    let plan = plan::plan(&spec, facts, &options()).map_err(|error| error.to_string())?;
-    Ok(plan::show(&plan))
+    let plan = |facts: &Facts| {
+        plan::plan(&spec, facts, &options()).map(|plan| plan::show(&plan)).map_err(|error| error.to_string())
+    };
+    let decided = plan(facts);
+    // What is not measured for it decides nothing.
+    assert_eq!(plan(&measured(facts, Interest::of(&spec))), decided);
+    decided
+}
+
+fn measured(facts: &Facts, interest: Interest) -> Facts {
+    let mut facts = facts.clone();
+    if !interest.kernel {
+        facts.kernel = Kernel::default();
+    }
+    if !interest.security {
+        facts.security = Security::default();
+    }
+    if !interest.cgroups {
+        facts.cgroups = Cgroups::default();
+    }
+    facts
 }
 
 fn golden(name: &str, config: &Value, facts: &Facts) {
@@ -183,4 +203,26 @@ fn what_is_wrong_is_said_with_its_place() {
         std::fs::write(&path, &said).unwrap();
     }
     assert_eq!(said, text);
+}
+
+#[test]
+fn the_null_device_is_known_only_where_nobody_else_had_a_hand_in_it() {
+    let null = |more: Value, facts: &Facts| {
+        let mut config = small();
+        merge(&mut config, more);
+        let spec = bundle::recorded(&config.to_string()).unwrap();
+        plan::devices::null(&plan::plan(&spec, facts, &options()).unwrap())
+    };
+    let dev = json!({"destination": "/dev", "type": "tmpfs", "source": "tmpfs"});
+    let bind = json!({"destination": "/dev/null", "type": "bind", "source": "/x", "options": ["bind"]});
+    let hooks = json!({"createContainer": [{"path": "/bin/true"}]});
+    assert_eq!(null(json!({"mounts": [dev]}), &root()), Null::Made);
+    assert_eq!(null(json!({}), &root()), Null::Unknown);
+    assert_eq!(null(json!({"mounts": [dev, bind]}), &root()), Null::Unknown);
+    assert_eq!(null(json!({"mounts": [dev], "hooks": hooks}), &root()), Null::Unknown);
+    let namespaces = json!([{"type": "mount"}, {"type": "user"}]);
+    let map = json!([{"containerID": 0, "hostID": 1000, "size": 1}]);
+    let user =
+        json!({"mounts": [dev], "linux": {"namespaces": namespaces, "uidMappings": map, "gidMappings": map}});
+    assert_eq!(null(user, &root()), Null::Unknown);
 }

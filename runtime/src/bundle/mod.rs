@@ -31,6 +31,7 @@ pub const SPEC_VERSION: &str = "1.3.0";
 
 /// The largest configuration that is read: an engine's are some 20 KiB, and a special file never ends.
 const MOST: u64 = 64 << 20;
+const PIECE: usize = 8 << 10;
 
 /// Reads and checks the bundle in `dir`.
 pub fn open(dir: &Path) -> Result<Bundle, Error> {
@@ -76,13 +77,33 @@ fn read(file: &Path) -> Result<String, Error> {
     })
 }
 
+/// A file that has places ends with the first piece that is not full. ESPIPE: it has none, and may go on after a pause.
+fn read_pieces(file: &std::fs::File, bytes: &mut Vec<u8>) -> std::io::Result<()> {
+    use std::os::unix::fs::FileExt;
+    let mut piece = [0; PIECE];
+    for at in (0..MOST).step_by(PIECE) {
+        let count = file.read_at(&mut piece, at)?;
+        bytes.extend_from_slice(piece.get(..count).unwrap_or_default());
+        if count < PIECE {
+            break;
+        }
+    }
+    Ok(())
+}
+
 fn read_file(file: &Path) -> std::io::Result<String> {
     use std::io::Read;
     use std::os::unix::fs::OpenOptionsExt;
     // Not to hang on a FIFO; reading one that nobody writes to ends at once.
     let opened = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(file)?;
-    let size = opened.metadata()?.len();
-    let mut text = String::with_capacity(usize::try_from(size.min(MOST)).unwrap_or(0) + 1);
-    opened.take(MOST).read_to_string(&mut text)?;
-    Ok(text)
+    let mut bytes = Vec::new();
+    match read_pieces(&opened, &mut bytes) {
+        Err(source) if source.raw_os_error() == Some(libc::ESPIPE) => {
+            opened.take(MOST).read_to_end(&mut bytes)?;
+        }
+        other => other?,
+    }
+    let not_text =
+        |_| std::io::Error::new(std::io::ErrorKind::InvalidData, "stream did not contain valid UTF-8");
+    String::from_utf8(bytes).map_err(not_text)
 }

@@ -15,6 +15,7 @@ use crate::error::{Error, Kind};
 use crate::host::criu::message::Deed;
 use crate::host::{criu, facts, remove};
 use crate::plan::criu::{CgroupMode, Options, PageServer, Switch};
+use crate::plan::facts::Interest;
 use crate::plan::{self, masks, namespaces};
 use crate::state::{ContainerId, Entry, Record, Status};
 use crate::sys::fds;
@@ -118,7 +119,7 @@ fn forget(entry: &Entry, record: &Record, spec: &Spec, global: &Global) -> Resul
 fn dump(args: &Args, record: &Record, spec: &Spec, global: &Global) -> Result<(), Error> {
     let images = images(args)?;
     check_namespaces(&args.empty_ns)?;
-    let facts = facts::measure()?;
+    let facts = facts::measure(Interest::ALL)?;
     warn_rootless("checkpoint", &facts, global);
     let linux = spec.linux().clone().unwrap_or_default();
     let namespaces = namespaces::plan(&linux, &facts)?;

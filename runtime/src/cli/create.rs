@@ -11,7 +11,7 @@ use crate::bundle::{self, Bundle};
 use crate::error::{Error, Kind};
 use crate::host::create::{Alive, Order, Start, create as carry_out, undo_groups, write_pid};
 use crate::host::{cgroup, clock, console, facts, hooks, proc, rdt, seal, undo};
-use crate::plan::facts::Facts;
+use crate::plan::facts::{Facts, Interest};
 use crate::plan::rootfs::Pivot;
 use crate::plan::{self, Keyring, Options, Plan};
 use crate::state::{self, Clocks, ContainerId, Entry, Intent, PidNamespace, Process, Record};
@@ -65,6 +65,8 @@ pub(super) fn create(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     keep_from_children()?;
     let born = bear(&args.common, Start::Later, Mode::Detached, global)?;
     born.alive.wire.go()?;
+    // The process ends here: nothing has to be freed and closed piece by piece.
+    std::mem::forget(born);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -83,7 +85,7 @@ pub(super) fn bear(args: &Common, start: Start, mode: Mode, global: &Global) -> 
     let preserve_fds = args.preserve_fds.saturating_add(listen_fds(&mut bundle));
     check_console(&bundle, args.console_socket.as_deref(), mode)?;
     check_preserved(preserve_fds)?;
-    let facts = facts::measure()?;
+    let facts = facts::measure(Interest::of(&bundle.spec))?;
     let pivot = if args.no_pivot { Pivot::MoveOver } else { Pivot::PivotRoot };
     let keyring = if args.no_new_keyring { Keyring::Inherit } else { Keyring::Own(format!("_ses.{id}")) };
     let options = Options { preserve_fds, ..options((&args.id, &bundle), (pivot, keyring), global) };
@@ -130,9 +132,7 @@ pub(super) fn intend(
     plan: &Plan,
     global: &Global,
 ) -> Result<Entry, Error> {
-    let own = nix::unistd::getpid().as_raw();
-    let by =
-        Process::of(own).ok_or_else(|| Error::new(Kind::System, "read /proc/self/stat: no start time"))?;
+    let by = Process::own().ok_or_else(|| Error::new(Kind::System, "read /proc/self/stat: no start time"))?;
     let cgroup = cgroup::record(&plan.cgroup);
     let rdt = plan.rdt.as_ref().map(rdt::find).transpose()?;
     let intent = Intent { version: state::VERSION, by, bundle: bundle.dir.clone(), cgroup, rdt };

@@ -8,6 +8,7 @@ use super::{Global, print};
 use crate::error::Error;
 use crate::host::doctor::{Finding, State, examine};
 use crate::host::facts;
+use crate::plan::facts::Interest;
 
 /// tell what this host and this user can and cannot do, and how to mend it
 #[derive(Parser, Debug)]
@@ -19,7 +20,7 @@ pub(super) struct Args {
 
 /// Fails only where no container can run.
 pub(super) fn doctor(args: &Args, _: &Global) -> Result<ExitCode, Error> {
-    let findings = examine(&facts::measure()?);
+    let findings = examine(&facts::measure(Interest::ALL)?);
     match args.json {
         true => {
             let text = serde_json::to_string_pretty(&findings)

@@ -11,10 +11,11 @@ use super::{End, Global};
 use crate::bundle;
 use crate::error::{Error, Kind};
 use crate::host::create::write_pid;
-use crate::host::exec::{Order, Place, start};
-use crate::host::{console, facts, foreground, remove, seal};
+use crate::host::exec::{Order, Place, start, target};
+use crate::host::{cgroup, console, facts, foreground, seal};
+use crate::plan::facts::Interest;
 use crate::plan::{Keyring, caps, join};
-use crate::state::{self, Clocks, ContainerId, Record, Status};
+use crate::state::{self, Clocks, ContainerId, Record};
 
 /// execute new process inside the container
 #[derive(Parser, Debug)]
@@ -87,13 +88,14 @@ fn carry_out(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     let id = ContainerId::parse(&args.id)?;
     let root = global.root()?;
     let (record, config) = root.load_all(&id)?;
-    check_status(args, &record, &root.dir(&id))?;
+    let target = target(&record)?;
+    check_paused(args, &record)?;
     let spec = bundle::recorded(&config)?;
     let process = process(args, &spec, global)?;
     let mode = if args.detach { Mode::Detached } else { Mode::Foreground };
     check_terminal(process.terminal().unwrap_or(false), args.console_socket.as_deref(), mode)?;
     check_preserved(args.preserve_fds)?;
-    let facts = facts::measure()?;
+    let facts = facts::measure(Interest::of_joining(&spec, &process))?;
     let mut planned = join::plan(&spec, &process, &facts, args.preserve_fds)?;
     if record.clocks == Clocks::Restored {
         planned.inside |= libc::CLONE_NEWTIME;
@@ -114,7 +116,7 @@ fn carry_out(args: &Args, global: &Global) -> Result<ExitCode, Error> {
         console: args.console_socket.as_deref(),
         warn: &|text| global.log.warn(text),
     };
-    let (child, terminal) = start(&order)?;
+    let (child, terminal) = start(&order, target)?;
     if let Some(socket) = &args.pidfd_socket {
         console::send(socket, "pidfd", &child.pidfd)?;
     }
@@ -130,14 +132,13 @@ fn carry_out(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     }
 }
 
-fn check_status(args: &Args, record: &Record, dir: &Path) -> Result<(), Error> {
-    match remove::status(record, dir)? {
-        Status::Stopped => Err(Error::new(Kind::Invalid, "cannot exec in a stopped container")),
-        Status::Paused if !args.ignore_paused => Err(Error::new(
+fn check_paused(args: &Args, record: &Record) -> Result<(), Error> {
+    match !args.ignore_paused && cgroup::is_frozen(&record.cgroup).unwrap_or(false) {
+        true => Err(Error::new(
             Kind::Invalid,
             "cannot exec in a paused container (use --ignore-paused to override)",
         )),
-        _ => Ok(()),
+        false => Ok(()),
     }
 }
 

@@ -10,6 +10,7 @@ use super::create::keep_from_children;
 use crate::bundle;
 use crate::error::{Error, Kind};
 use crate::host::{facts, live_mounts, remove, seal};
+use crate::plan::facts::Interest;
 use crate::plan::live;
 use crate::state::{ContainerId, Status};
 
@@ -46,7 +47,7 @@ pub(super) fn mounts(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     }
     let mounts = bundle::mounts(&args.file)?;
     let spec = bundle::recorded(&root.config(&id)?)?;
-    let change = deed(&spec, mounts, &facts::measure()?, (&args.id, &record.bundle))?;
+    let change = deed(&spec, mounts, &facts::measure(Interest::ALL)?, (&args.id, &record.bundle))?;
     live_mounts::change(&record, &change)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@ use clap::Parser;
 
 use super::{Global, print};
 use crate::error::Error;
+use crate::plan::facts::Interest;
 use crate::{bundle, host, plan as decide};
 
 /// print what create would do with a bundle, and do nothing
@@ -36,7 +37,7 @@ pub(super) fn plan(args: &Args, global: &Global) -> Result<ExitCode, Error> {
         cgroups: global.cgroups,
         rootless: global.rootless,
     };
-    let plan = decide::plan(&bundle.spec, &host::facts::measure()?, &options)?;
+    let plan = decide::plan(&bundle.spec, &host::facts::measure(Interest::ALL)?, &options)?;
     print(&format!("{}\n", decide::show(&plan)));
     Ok(ExitCode::SUCCESS)
 }

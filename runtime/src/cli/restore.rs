@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::host::create::write_pid;
 use crate::host::{criu, facts, foreground, hooks, remove, undo};
 use crate::plan::criu::{CgroupMode, Options, Switch};
+use crate::plan::facts::Interest;
 use crate::plan::rootfs::Pivot;
 use crate::plan::{self, Keyring};
 use crate::state::{ContainerId, Entry, Record};
@@ -123,7 +124,7 @@ fn bear(args: &Args, mode: Mode, global: &Global) -> Result<Back, Error> {
     check_namespaces(&args.empty_ns)?;
     let terminal = bundle.spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
     check_terminal(terminal, args.console_socket.as_deref(), mode)?;
-    let facts = facts::measure()?;
+    let facts = facts::measure(Interest::ALL)?;
     warn_rootless("restore", &facts, global);
     if args.no_pivot {
         global.log.warn("--no-pivot changes nothing: criu enters the container's root in its own way");

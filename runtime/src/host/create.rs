@@ -16,7 +16,7 @@ use crate::plan::Side;
 use crate::plan::cgroup::Version;
 use crate::state::{self, Entry, FIFO};
 use crate::sys::process;
-use crate::wire::{self, FromInit, HostEnd};
+use crate::wire::{self, FromInit, HostEnd, InitEnd};
 
 /// How the container will be told to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,10 +48,16 @@ pub struct Alive {
     pub wire: HostEnd,
     pub cgroup: cgroup::Made,
     pub terminal: Option<OwnedFd>,
+    /// The host's /proc; with the others it goes at the end of the process.
+    pub proc: OwnedFd,
 }
 
 /// Makes cgroup and init, in this order; when anything fails, both are gone again.
 pub fn create(order: &Order<'_>) -> Result<Alive, Error> {
+    // What init keeps is opened before the rest, whose numbers it then closes in one call.
+    let proc = proc::open_proc()?;
+    let start = fifo(order)?;
+    let wire = wire::pair()?;
     let cgroup = cgroup::make(&order.plan.cgroup)?;
     if cgroup.record().dirs.is_empty() && !order.plan.namespaces.has(libc::CLONE_NEWPID) {
         let nobody = "without a cgroup and a pid namespace of the container's own its processes cannot all be found and killed";
@@ -61,8 +67,8 @@ pub fn create(order: &Order<'_>) -> Result<Alive, Error> {
         (Some(planned), Some(group)) => rdt::make(planned, group),
         _ => Ok(()),
     };
-    match made.and_then(|()| with_cgroup(order, &cgroup)) {
-        Ok((init, wire, terminal)) => Ok(Alive { init, wire, cgroup, terminal }),
+    match made.and_then(|()| with_cgroup(order, &cgroup, (&proc, start, wire))) {
+        Ok((init, wire, terminal)) => Ok(Alive { init, wire, cgroup, terminal, proc }),
         Err(error) => {
             undo_groups(&cgroup, order.rdt.as_ref());
             Err(error)
@@ -87,17 +93,21 @@ struct Ours<'a> {
 
 type Parts = (Spawned, HostEnd, Option<OwnedFd>);
 
-fn with_cgroup(order: &Order<'_>, cgroup: &cgroup::Made) -> Result<Parts, Error> {
-    let (host_end, init_end) = wire::pair()?;
-    let proc = proc::open_proc()?;
+type Opened<'a> = (&'a OwnedFd, Option<OwnedFd>, (HostEnd, InitEnd));
+
+fn with_cgroup(
+    order: &Order<'_>,
+    cgroup: &cgroup::Made,
+    (proc, start, (host_end, init_end)): Opened<'_>,
+) -> Result<Parts, Error> {
     let plan = order.plan;
-    let opened = sources::open(plan, &proc)?;
-    let ours = Ours { wire: host_end, proc: &proc, idmaps: sources::kept(plan, &opened)? };
+    let opened = sources::open(plan, proc)?;
+    let ours = Ours { wire: host_end, proc, idmaps: sources::kept(plan, &opened)? };
     let mut kit = Kit {
         wire: init_end,
-        proc: &proc,
+        proc,
         lock: order.entry.dir(),
-        start: fifo(order)?,
+        start,
         sources: opened,
         joins: joins(&plan.namespaces.join_inside)?,
         host: work(plan),

@@ -55,13 +55,13 @@ impl Place {
     }
 }
 
-/// Starts it; returns when execve has succeeded, with the terminal's master if it stays here.
-pub fn start(order: &Order<'_>) -> Result<(Spawned, Option<OwnedFd>), Error> {
+/// Starts it beside `target`; returns when execve has succeeded, with the terminal's master if it stays here.
+pub fn start(order: &Order<'_>, target: OwnedFd) -> Result<(Spawned, Option<OwnedFd>), Error> {
     let plan = order.plan;
-    let target = target(order.record)?;
+    // What the child keeps is opened before the rest, whose numbers it then closes in one call.
     let proc = proc::open_proc()?;
-    let cgroup = cgroup_of(order).map_err(|error| not_in(&error))?;
     let (host_end, init_end) = wire::pair()?;
+    let cgroup = cgroup_of(order).map_err(|error| not_in(&error))?;
     prepare(order, &proc)?;
     let v1 = order.place.cgroup().dirs.iter().any(|dir| dir.version == 1);
     let limits = plan.process.rlimits_by == Side::Host && !plan.process.rlimits.is_empty();
@@ -105,7 +105,7 @@ pub fn start(order: &Order<'_>) -> Result<(Spawned, Option<OwnedFd>), Error> {
 }
 
 /// The container's init, by which its namespaces are entered.
-pub(super) fn target(record: &Record) -> Result<OwnedFd, Error> {
+pub fn target(record: &Record) -> Result<OwnedFd, Error> {
     let gone = || Error::new(Kind::Invalid, "cannot exec in a stopped container");
     let target = reach::open(record.init.pid)?.ok_or_else(gone)?;
     // Checked after opening: the descriptor means this process and no later one of the same number.

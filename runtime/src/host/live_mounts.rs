@@ -11,7 +11,7 @@ use super::exec::target;
 use super::spawn::{Birth, to_its_end};
 use super::{proc, sources};
 use crate::error::Error;
-use crate::init::mounts::{Site, attach_all, change_late};
+use crate::init::mounts::{Proc, Site, attach_all, change_late};
 use crate::init::namespaces::{become_root, enter_process};
 use crate::init::sources::Sources;
 use crate::plan::live::{Change, Deed};
@@ -57,6 +57,7 @@ fn inside(change: &Change, target: &OwnedFd, (proc, opened): (&OwnedFd, &mut Sou
                 cgroups: &[],
                 newest: None,
                 mapper: None,
+                proc: Proc::Containers,
             };
             let late = attach_all(mounts, &mut site)?;
             change_late(&late)

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
+use nix::mount::MsFlags;
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 
 use crate::plan::mount_options::{Change, Tree};
@@ -9,6 +10,22 @@ use crate::sys::mount;
 
 const ATIME: u64 = libc::MOUNT_ATTR__ATIME;
 const LOCKABLE: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+
+/// The same for mount(2); None for what it cannot say.
+pub fn of_mount(attrs: u64) -> Option<MsFlags> {
+    let pairs = [
+        (libc::MOUNT_ATTR_RDONLY, libc::MS_RDONLY),
+        (libc::MOUNT_ATTR_NOSUID, libc::MS_NOSUID),
+        (libc::MOUNT_ATTR_NODEV, libc::MS_NODEV),
+        (libc::MOUNT_ATTR_NOEXEC, libc::MS_NOEXEC),
+        (libc::MOUNT_ATTR_NOATIME, libc::MS_NOATIME),
+        (libc::MOUNT_ATTR_STRICTATIME, libc::MS_STRICTATIME),
+        (libc::MOUNT_ATTR_NODIRATIME, libc::MS_NODIRATIME),
+    ];
+    let known = pairs.iter().fold(0, |sum, (attr, _)| sum | attr);
+    let flags = pairs.iter().filter(|(attr, _)| attrs & attr != 0).fold(0, |sum, (_, flag)| sum | flag);
+    (attrs & !known == 0).then(|| MsFlags::from_bits_retain(flags))
+}
 
 /// EPERM, as from the kernel, where a flag that the mount has is to go, or its access times are to become others.
 pub fn refuse_locked(tree: &OwnedFd, named: Change) -> std::io::Result<()> {

@@ -1,24 +1,41 @@
 //! File systems of the container's own.
 
-use std::ffi::CString;
-use std::os::fd::OwnedFd;
+use std::ffi::{CString, OsStr};
+use std::os::fd::{AsRawFd, OwnedFd};
 
-use super::fds;
-use super::mounts::{Site, directory, ordinary_directory, wrong};
-use super::place::{self, Origin, Place};
+use super::mounts::{Proc, Site, directory, ordinary_directory, wrong};
+use super::place::{self, Origin};
+use super::{fds, flags};
 use crate::error::Error;
 use crate::plan::mount_options::{CopyUp, Param};
 use crate::plan::mounts::{Fresh, Mode, Mount};
 use crate::sys::{mount, staged};
 
-/// Makes the file system, fills it where asked, and attaches it.
-pub fn attach(planned: &Mount, wanted: &Fresh, site: &Site<'_>) -> Result<OwnedFd, Error> {
+/// Makes the file system, fills it where asked, and attaches it. None where nothing is left to be done with it.
+pub fn attach(planned: &Mount, wanted: &Fresh, site: &Site<'_>) -> Result<Option<OwnedFd>, Error> {
+    let fail = |source| wrong(planned, source);
+    let attrs = planned.attrs.own.set | planned.attrs.tree.set;
+    let is_final = is_final(planned, wanted, site);
+    if let (true, Some((top, name))) = (is_final, site.inside_newest(planned))
+        && place::make_directory(top, name).is_ok()
+        && at_once(wanted, &complete(wanted, None, site).map_err(fail)?, attrs, &below(top, Some(name)))
+    {
+        return Ok(None);
+    }
     let place = match wanted.kind.as_str() {
         kind @ ("proc" | "sysfs") => ordinary_directory(planned, kind, site)?,
         _ => directory(planned, site)?,
     };
-    let params = complete(wanted, &place, site).map_err(|source| wrong(planned, source))?;
-    let attrs = planned.attrs.own.set | planned.attrs.tree.set;
+    let covered = (place.origin == Origin::Found).then_some(&place.fd);
+    let params = complete(wanted, covered, site).map_err(fail)?;
+    if is_final && at_once(wanted, &params, attrs, &below(&place.fd, None)) {
+        let top = match super::mounts::may_hold_others(planned, site.newest.as_ref()) {
+            true => Some(top(planned, &place.fd, site).map_err(fail)?),
+            false => None,
+        };
+        fds::leave(place.fd);
+        return Ok(top);
+    }
     let mounted = make(&wanted.kind, &wanted.source, &params, attrs).map_err(|(source, reason)| {
         let error = wrong(planned, source);
         let denied = error.errno() == Some(libc::EPERM);
@@ -35,14 +52,62 @@ pub fn attach(planned: &Mount, wanted: &Fresh, site: &Site<'_>) -> Result<OwnedF
     }
     mount::attach(&mounted, &place.fd).map_err(|source| wrong(planned, source))?;
     fds::leave(place.fd);
-    Ok(mounted)
+    Ok(Some(mounted))
+}
+
+fn top(planned: &Mount, covered: &OwnedFd, site: &Site<'_>) -> std::io::Result<OwnedFd> {
+    place::top(site.root, &planned.destination, place::device(covered)?)
+}
+
+/// One of the usual kinds, with nothing to be changed or filled any more. (With mount(2) read-only goes to the superblock too, which
+/// matters to those that somebody writes to.)
+fn is_final(planned: &Mount, wanted: &Fresh, site: &Site<'_>) -> bool {
+    let attrs = planned.attrs.own.set | planned.attrs.tree.set;
+    planned.late.is_empty()
+        && planned.propagation.is_empty()
+        && wanted.copy_up == CopyUp::No
+        && site.proc == Proc::Hosts
+        && match wanted.kind.as_str() {
+            "proc" | "sysfs" => true,
+            "tmpfs" | "devpts" | "mqueue" => attrs & libc::MOUNT_ATTR_RDONLY == 0,
+            _ => false,
+        }
+}
+
+/// With mount(2), in a third of the system calls. What it refuses is tried again step by step, which finds the kernel's words for it.
+fn at_once(wanted: &Fresh, params: &[Param], attrs: u64, target: &str) -> bool {
+    let (Some(options), Some(flags)) = (options(params), flags::of_mount(attrs)) else { return false };
+    let (source, kind) = (Some(wanted.source.as_str()), Some(wanted.kind.as_str()));
+    nix::mount::mount(source, target, kind, flags, Some(options.as_str())).is_ok()
+}
+
+/// What is open, by a path: the host's own /proc says what that is, and is still reachable below `/`. A name is one that was just
+/// made in a file system that nobody else can reach yet.
+pub fn below(fd: &OwnedFd, name: Option<&OsStr>) -> String {
+    let name = name.map(|name| format!("/{}", name.to_string_lossy())).unwrap_or_default();
+    format!("/proc/self/fd/{}{name}", fd.as_raw_fd())
+}
+
+/// mount(2) reads no more than a page, and cuts off the rest.
+const MOST_OPTIONS: usize = 4000;
+
+/// None where a value's comma would end it, or they are too long.
+fn options(params: &[Param]) -> Option<String> {
+    let words: Option<Vec<String>> = params
+        .iter()
+        .map(|param| match param {
+            Param::Flag(key) => Some(key.clone()),
+            Param::Value(key, value) => (!value.contains(',')).then(|| format!("{key}={value}")),
+        })
+        .collect();
+    words.map(|words| words.join(",")).filter(|options| options.len() < MOST_OPTIONS)
 }
 
 /// With what depends on the place: the mode that a tmpfs takes over from the directory that it covers.
-fn complete(wanted: &Fresh, place: &Place, site: &Site<'_>) -> std::io::Result<Vec<Param>> {
+fn complete(wanted: &Fresh, covered: Option<&OwnedFd>, site: &Site<'_>) -> std::io::Result<Vec<Param>> {
     let mut params = wanted.params.clone();
-    if wanted.mode == Mode::OfCovered && place.origin == Origin::Found {
-        params.push(Param::Value("mode".to_owned(), format!("{:o}", place::mode(&place.fd)?)));
+    if let (Mode::OfCovered, Some(covered)) = (wanted.mode, covered) {
+        params.push(Param::Value("mode".to_owned(), format!("{:o}", place::mode(covered)?)));
     }
     let labelled = matches!(wanted.kind.as_str(), "tmpfs" | "mqueue" | "devpts");
     if let (Some(label), true) = (&site.rootfs.mount_label, labelled) {

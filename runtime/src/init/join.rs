@@ -6,8 +6,8 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
 use super::{
-    Around, Dumpable, Host, Prepared, console, fds, give_up_rights, keyring, leave, namespaces, own_session,
-    pass_on, program, root, sched, signals,
+    Around, Dumpable, Ends, Host, Prepared, console, fds, give_up_rights, keyring, leave, namespaces,
+    own_session, pass_on, program, root, sched, signals,
 };
 use crate::error::Error;
 use crate::plan::Keyring;
@@ -79,6 +79,9 @@ fn prepare(planned: &Joining, kit: &Kit<'_>) -> Result<Prepared, Error> {
         None => {}
     }
     let keep = vec![kit.wire.as_fd().as_raw_fd()];
-    let around = Around { proc: kit.proc, root: &root, wire: &kit.wire, keep, dumpable: Dumpable::No };
-    give_up_rights(process, planned.seccomp.as_ref(), around)
+    let (dumpable, ends) = (Dumpable::No, Ends::ByItself);
+    let around = Around { proc: kit.proc, root: &root, wire: &kit.wire, keep, dumpable, ends };
+    let ready = give_up_rights(process, planned.seccomp.as_ref(), around);
+    fds::leave(root);
+    ready
 }

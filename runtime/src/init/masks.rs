@@ -1,8 +1,10 @@
 //! Hides paths, and makes paths read-only.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use nix::fcntl::{AtFlags, OFlag};
+use nix::mount::MsFlags;
 use nix::sys::stat::{fstatat, makedev};
 
 use super::place;
@@ -22,12 +24,12 @@ pub fn apply(masks: &Masks, root: &OwnedFd) -> Result<(), Error> {
             .map_err(|source| Error::system(format!("make {} read-only", path.display()), source))?;
         fds::leave(place);
     }
-    let (mut empty, mut null): (Option<OwnedFd>, Option<OwnedFd>) = (None, None);
+    let (mut empty, mut null): (Empty<'_>, Option<OwnedFd>) = (Empty::None, None);
     for path in &masks.masked {
         let Some(place) = open(root, path)? else { continue };
-        let masked = match place::is_directory(&place) {
-            Ok(true) => hide_directory(&place, &mut empty),
-            Ok(false) => hide_file(&place, &mut null),
+        let masked = match place::device_of_directory(&place) {
+            Ok(Some(device)) => hide_directory((&place, device), (root, path), &mut empty),
+            Ok(None) => hide_file(&place, &mut null),
             Err(source) => Err(source),
         };
         masked.map_err(|source| match source.raw_os_error() {
@@ -36,12 +38,24 @@ pub fn apply(masks: &Masks, root: &OwnedFd) -> Result<(), Error> {
         })?;
         fds::leave(place);
     }
+    let empty = match empty {
+        Empty::Open(top) => Some(top),
+        _ => None,
+    };
     empty.into_iter().chain(null).for_each(fds::leave);
     Ok(())
 }
 
+/// The empty file system that all masked directories share.
+enum Empty<'a> {
+    None,
+    /// On the directory of this path, and on that file system.
+    At(&'a Path, libc::dev_t),
+    Open(OwnedFd),
+}
+
 /// What is not there needs no protection.
-fn open(root: &OwnedFd, path: &std::path::Path) -> Result<Option<OwnedFd>, Error> {
+fn open(root: &OwnedFd, path: &Path) -> Result<Option<OwnedFd>, Error> {
     match path::open_in(root, path, OFlag::O_PATH) {
         Ok(fd) => Ok(Some(fd)),
         Err(source) if matches!(source.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(None),
@@ -57,21 +71,27 @@ fn make_readonly(place: &OwnedFd) -> std::io::Result<()> {
     Ok(())
 }
 
-/// All of them share one empty file system.
-fn hide_directory(place: &OwnedFd, empty: &mut Option<OwnedFd>) -> std::io::Result<()> {
-    if let Some(first) = empty {
+/// The first by mount(2), in one system call; the others get copies of that mount.
+fn hide_directory<'a>(
+    (place, device): (&OwnedFd, libc::dev_t),
+    (root, path): (&OwnedFd, &'a Path),
+    empty: &mut Empty<'a>,
+) -> std::io::Result<()> {
+    if let Empty::At(first, covered) = empty {
+        *empty = Empty::Open(place::top(root, first, *covered)?);
+    }
+    if let Empty::Open(first) = empty {
         let copy = clone_of(&*first, Tree::One)?;
         mount::attach(&copy, place)?;
         fds::leave(copy);
         return Ok(());
     }
-    let params = [("mode", "755"), ("nr_blocks", "1"), ("nr_inodes", "1")];
-    let params =
-        params.map(|(key, value)| crate::plan::mount_options::Param::Value(key.to_owned(), value.to_owned()));
-    let attrs = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
-    let made = fresh::make("tmpfs", "tmpfs", &params, attrs).map_err(|(source, _)| source)?;
-    mount::attach(&made, place)?;
-    *empty = Some(made);
+    let target = fresh::below(place, None);
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    // Its root is the one inode that it may have.
+    let options = Some("mode=755,nr_inodes=1");
+    nix::mount::mount(Some("tmpfs"), target.as_str(), Some("tmpfs"), flags, options)?;
+    *empty = Empty::At(path, device);
     Ok(())
 }
 

@@ -36,10 +36,9 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 
 use crate::error::{Error, Kind};
-use crate::plan::Plan;
-use crate::plan::Side;
 use crate::plan::process::{NewPrivileges, Process};
 use crate::plan::seccomp::Program;
+use crate::plan::{Plan, Side, devices as planned};
 use crate::sys;
 use crate::wire::{self, InitEnd};
 use sources::Sources;
@@ -81,8 +80,11 @@ pub fn run(plan: &Plan, mut kit: Kit<'_>) -> ! {
             Ok(ready) => ready,
             Err(error) => return kit.wire.failed(&error),
         };
-        // This process' copy; the owner of the number is the parent's.
-        let _ = nix::unistd::close(kit.lock.as_raw_fd());
+        if kit.start.is_some() || !plan.hooks.start_container.is_empty() {
+            // Whoever waits for the lock waits for no hook and no `start`; else execve is what follows, and lets go of it. (It is this
+            // process' copy: the owner of the number is the parent's.)
+            let _ = nix::unistd::close(kit.lock.as_raw_fd());
+        }
         match kit.start.take() {
             None => {
                 let error = begin(plan, &kit.state, &ready);
@@ -134,7 +136,8 @@ fn prepare(plan: &Plan, kit: &Kit<'_>, sources: Sources) -> Result<Prepared, Err
     names::set(plan)?;
     procfs::set_sysctls(kit.proc, &plan.sysctls)?;
     let dumpable = if kit.start.is_some() { Dumpable::Yes } else { Dumpable::No };
-    let around = Around { proc: kit.proc, root: &root, wire: &kit.wire, keep: needed(kit), dumpable };
+    let (keep, ends) = (needed(kit), Ends::WithHost);
+    let around = Around { proc: kit.proc, root: &root, wire: &kit.wire, keep, dumpable, ends };
     let ready = give_up_rights(process, plan.seccomp.as_ref(), around);
     fds::leave(root);
     ready
@@ -201,11 +204,12 @@ fn mount_everything(plan: &Plan, kit: &Kit<'_>, mut sources: Sources) -> Result<
     sources::open(plan, &mut sources)?;
     let root =
         sources.root.take().ok_or_else(|| Error::new(Kind::System, "open the root file system: lost"))?;
-    root::attach(&plan.rootfs, &root)?;
+    root::attach(&plan.rootfs, &root, plan.sources)?;
     let late = {
         let (rootfs, sources, cgroups) = (&plan.rootfs, &mut sources, plan.cgroup.places.as_slice());
         let mapper = (plan.sources == Side::Host).then_some(&kit.wire);
-        let mut site = mounts::Site { root: &root, rootfs, sources, cgroups, newest: None, mapper };
+        let proc = mounts::Proc::Hosts;
+        let mut site = mounts::Site { root: &root, rootfs, sources, cgroups, newest: None, mapper, proc };
         mounts::attach_all(&plan.mounts, &mut site)?
     };
     // After the mounts, of which one is /dev.
@@ -234,7 +238,7 @@ fn mount_everything(plan: &Plan, kit: &Kit<'_>, mut sources: Sources) -> Result<
     // The root is what it will be, and the limits on descriptors are still the runtime's.
     match peer {
         Some(peer) => console::take(&peer, &plan.process.user)?,
-        None => streams::replace_null(kit.proc, &root)?,
+        None => streams::replace_null(kit.proc, &root, planned::null(plan))?,
     }
     sys::staged::end();
     Ok(root)
@@ -248,6 +252,14 @@ struct Around<'a> {
     /// Of all descriptors only these are needed any more, beside the root.
     keep: Vec<RawFd>,
     dumpable: Dumpable,
+    ends: Ends,
+}
+
+/// Whether `die_with_host` was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    WithHost,
+    ByItself,
 }
 
 /// Whether others may look into this process while it waits for `start`.
@@ -275,7 +287,10 @@ fn give_up_rights(
     let entered = program::enter_cwd(around.root, &process.cwd);
     let env = program::environment(process, around.root);
     let mut keep = around.keep;
-    keep.push(around.root.as_raw_fd());
+    if entered.is_err() {
+        // It will be tried again.
+        keep.push(around.root.as_raw_fd());
+    }
     // Before a filter may forbid it: mounts, directories, the host's proc.
     fds::close_foreign(around.proc, process.preserve_fds, &mut keep)?;
     if let (Some(filter), NewPrivileges::Possible) = (filter, process.new_privileges) {
@@ -293,8 +308,10 @@ fn give_up_rights(
         set_dumpable(true)?;
         signals::end_when_told()?;
     }
-    // The host ends by itself now and then; while we wait for its word, the end of file tells.
-    die_with_host(None)?;
+    if around.ends == Ends::WithHost {
+        // The host ends by itself now and then; while we wait for its word, the end of file tells.
+        die_with_host(None)?;
+    }
     if let (Some(filter), NewPrivileges::Never) = (filter, process.new_privileges) {
         // As late as can be, so that it has to allow little for our own sake.
         seccomp::load(filter, around.wire)?;

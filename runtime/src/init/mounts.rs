@@ -1,5 +1,6 @@
 //! Carries out the planned mounts, in their order, each on an open descriptor in the container's root.
 
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -26,6 +27,23 @@ pub struct Site<'a> {
     pub newest: Option<Newest>,
     /// Who maps ids of what is in the root where this process may not: the kernel asks for rights over the file system.
     pub mapper: Option<&'a InitEnd>,
+    pub proc: Proc,
+}
+
+/// Whose file system is mounted on /proc now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proc {
+    Hosts,
+    /// Not to be trusted in anything.
+    Containers,
+}
+
+impl Site<'_> {
+    /// The tmpfs in which this one goes right at the top, and its name there.
+    pub fn inside_newest<'p>(&self, planned: &'p Mount) -> Option<(&OwnedFd, &'p OsStr)> {
+        let newest = self.newest.as_ref().filter(|_| is_below(planned, self.newest.as_ref()))?;
+        Some((&newest.top, planned.destination.file_name()?))
+    }
 }
 
 /// A tmpfs that was just made, usually /dev: what is mounted right below it needs no walk, and no look whether it is there.
@@ -41,24 +59,33 @@ pub fn attach_all<'a>(mounts: &'a [Mount], site: &mut Site<'_>) -> Result<Vec<(&
     for (at, planned) in mounts.iter().enumerate() {
         let mounted = attach(at, planned, site)?;
         // Whatever goes elsewhere could cover it, by a link too.
-        let is_below = |newest: &Newest| planned.destination.parent() == Some(&newest.path);
-        let stays = site.newest.as_ref().is_some_and(is_below);
-        if !stays && let Some(old) = site.newest.take() {
+        let holds_others = may_hold_others(planned, site.newest.as_ref());
+        if !is_below(planned, site.newest.as_ref())
+            && let Some(old) = site.newest.take()
+        {
             fds::leave(old.top);
         }
-        match planned.late.is_empty() {
-            true if !stays && is_empty_tmpfs(planned) => {
-                site.newest = Some(Newest { path: planned.destination.clone(), top: mounted });
+        match (mounted, planned.late.is_empty()) {
+            (None, _) => {}
+            (Some(top), true) if holds_others => {
+                site.newest = Some(Newest { path: planned.destination.clone(), top });
             }
-            true => fds::leave(mounted),
-            false => late.push((planned, mounted)),
+            (Some(mounted), true) => fds::leave(mounted),
+            (Some(mounted), false) => late.push((planned, mounted)),
         }
     }
     Ok(late)
 }
 
-fn is_empty_tmpfs(planned: &Mount) -> bool {
-    matches!(&planned.what, What::Fresh(fresh) if fresh.kind == "tmpfs" && fresh.copy_up == CopyUp::No)
+fn is_below(planned: &Mount, newest: Option<&Newest>) -> bool {
+    newest.is_some_and(|newest| planned.destination.parent() == Some(&newest.path))
+}
+
+/// An empty tmpfs that is not itself in one: what comes next may well go inside.
+pub fn may_hold_others(planned: &Mount, newest: Option<&Newest>) -> bool {
+    let is_empty_tmpfs =
+        matches!(&planned.what, What::Fresh(fresh) if fresh.kind == "tmpfs" && fresh.copy_up == CopyUp::No);
+    is_empty_tmpfs && !is_below(planned, newest)
 }
 
 /// What had to wait until nothing else has to be put inside.
@@ -70,10 +97,14 @@ pub fn change_late(late: &[(&Mount, OwnedFd)]) -> Result<(), Error> {
     Ok(())
 }
 
-fn attach(at: usize, planned: &Mount, site: &mut Site<'_>) -> Result<OwnedFd, Error> {
+/// None where nothing is left to be done with it.
+fn attach(at: usize, planned: &Mount, site: &mut Site<'_>) -> Result<Option<OwnedFd>, Error> {
     let mounted = match &planned.what {
         What::Bind(bind) => attach_bind(at, planned, bind, site)?,
-        What::Fresh(wanted) => fresh::attach(planned, wanted, site)?,
+        What::Fresh(wanted) => match fresh::attach(planned, wanted, site)? {
+            Some(mounted) => mounted,
+            None => return Ok(None),
+        },
         What::Cgroup(view) => super::cgroup::attach(planned, *view, site)?,
         What::Change => change(planned, site)?,
     };
@@ -82,7 +113,7 @@ fn attach(at: usize, planned: &Mount, site: &mut Site<'_>) -> Result<OwnedFd, Er
         mount::set_propagation(&mounted, propagation.flag, recursive.flag())
             .map_err(|source| wrong(planned, source))?;
     }
-    Ok(mounted)
+    Ok(Some(mounted))
 }
 
 fn attach_bind(at: usize, planned: &Mount, bind: &Bind, site: &mut Site<'_>) -> Result<OwnedFd, Error> {

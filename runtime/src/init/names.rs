@@ -1,5 +1,6 @@
 //! What the container is called, and its loopback.
 
+use super::fds;
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::sys::net;
@@ -20,7 +21,9 @@ pub fn set(plan: &Plan) -> Result<(), Error> {
 /// A new network namespace has nothing but a loopback that is down.
 pub fn raise_loopback(plan: &Plan) -> Result<(), Error> {
     match plan.namespaces.makes(libc::CLONE_NEWNET) {
-        true => net::raise_loopback().map_err(|source| Error::system("raise the loopback interface", source)),
+        true => net::raise_loopback()
+            .map(fds::leave)
+            .map_err(|source| Error::system("raise the loopback interface", source)),
         false => Ok(()),
     }
 }

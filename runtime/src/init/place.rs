@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
-use nix::sys::stat::{Mode, SFlag, fstatat, mkdirat, mknodat};
+use nix::sys::stat::{Mode, SFlag, fstat, fstatat, mkdirat, mknodat};
 
 use super::fds;
 use crate::sys::path::open_in;
@@ -129,10 +129,30 @@ fn make_one(dir: &OwnedFd, name: &OsStr, kind: Kind) -> io::Result<OwnedFd> {
     }
 }
 
+/// What lies on top of a place where something was just mounted. ESTALE: that is still the same file system, hence not the same
+/// place, since somebody has renamed directories of the image meanwhile.
+pub fn top(root: &OwnedFd, path: &Path, covered: libc::dev_t) -> io::Result<OwnedFd> {
+    let top = open_in(root, path, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+    match device(&top)? == covered {
+        true => Err(Errno::ESTALE.into()),
+        false => Ok(top),
+    }
+}
+
+/// Which file system an open thing is on.
+pub fn device(fd: &OwnedFd) -> io::Result<libc::dev_t> {
+    Ok(fstat(fd)?.st_dev)
+}
+
+/// The same for a directory that nobody will look at.
+pub fn make_directory(dir: &OwnedFd, name: &OsStr) -> nix::Result<()> {
+    mkdirat(dir, name, Mode::from_bits_truncate(0o755))
+}
+
 /// A single component relative to an open directory, and no link: nothing can lead this elsewhere.
 pub fn make_new(dir: &OwnedFd, name: &OsStr, kind: Kind) -> nix::Result<OwnedFd> {
     match kind {
-        Kind::Directory => mkdirat(dir, name, Mode::from_bits_truncate(0o755))?,
+        Kind::Directory => make_directory(dir, name)?,
         Kind::File => mknodat(dir, name, SFlag::S_IFREG, Mode::from_bits_truncate(0o644), 0)?,
     }
     open_new(dir, name)
@@ -144,8 +164,14 @@ fn open_new(dir: &OwnedFd, name: &OsStr) -> nix::Result<OwnedFd> {
 
 /// Whether the open thing is a directory.
 pub fn is_directory(fd: impl AsFd) -> io::Result<bool> {
+    Ok(device_of_directory(fd)?.is_some())
+}
+
+/// Which file system an open directory is on; None for everything else.
+pub fn device_of_directory(fd: impl AsFd) -> io::Result<Option<libc::dev_t>> {
     let found = fstatat(fd, "", AtFlags::AT_EMPTY_PATH)?;
-    Ok(SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR)
+    let is_directory = SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR;
+    Ok(is_directory.then_some(found.st_dev))
 }
 
 /// The permission bits of the open thing.

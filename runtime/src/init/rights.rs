@@ -65,7 +65,10 @@ pub fn set_caps(planned: &Caps) -> Result<(), Error> {
     let (effective, permitted) = (planned.effective.0, planned.permitted.0);
     caps::set(effective, permitted, planned.inheritable.0)
         .map_err(|source| Error::system("set the capabilities", source))?;
-    caps::clear_ambient().map_err(|source| Error::system("clear the ambient capabilities", source))?;
+    if permitted & planned.inheritable.0 != 0 {
+        // What is not in both of them the kernel has taken out of the ambient set just now (capabilities(7)).
+        caps::clear_ambient().map_err(|source| Error::system("clear the ambient capabilities", source))?;
+    }
     for cap in planned.ambient.numbers() {
         caps::raise_ambient(cap)
             .map_err(|source| Error::system(format!("raise ambient capability {cap}"), source))?;

@@ -11,6 +11,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, fstat};
 
 use crate::error::{Error, Kind};
+use crate::plan::Side;
 use crate::plan::mount_options::Tree;
 use crate::plan::rootfs::{Access, Pivot, Propagation, Rootfs};
 use crate::sys;
@@ -31,8 +32,9 @@ fn change_propagation(path: &str, propagation: Propagation) -> std::io::Result<(
     Ok(mount(None::<&str>, path, None::<&str>, flags, None::<&str>)?)
 }
 
-/// Puts the detached tree over `/`, or over the directory that it is a copy of.
-pub fn attach(rootfs: &Rootfs, tree: &OwnedFd) -> Result<(), Error> {
+/// Puts the detached tree over `/`, or over the directory that it is a copy of. `opened` says on which side of `set_propagation` it
+/// was opened.
+pub fn attach(rootfs: &Rootfs, tree: &OwnedFd, opened: Side) -> Result<(), Error> {
     if rootfs.pivot == Pivot::InPlace {
         return attach_in_place(&rootfs.path, tree);
     }
@@ -44,13 +46,15 @@ pub fn attach(rootfs: &Rootfs, tree: &OwnedFd) -> Result<(), Error> {
         let private = Propagation { flag: libc::MS_PRIVATE, recursive: false };
         change_propagation("/", private).map_err(wrong)?;
     }
-    // A new root that is shared is refused by pivot_root too: the old one lies on it for a moment. It is one where it was opened in a
-    // host whose mounts are shared, as systemd makes them.
-    let kind = if rootfs.propagation.flag == libc::MS_SLAVE { libc::MS_SLAVE } else { libc::MS_PRIVATE };
-    sys::mount::set_propagation(tree, kind, 0).map_err(wrong)?;
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let top = open("/", flags, Mode::empty()).map_err(|errno| wrong(errno.into()))?;
-    sys::mount::attach(tree, &top).map_err(wrong)
+    let is_slave = rootfs.propagation.flag == libc::MS_SLAVE;
+    let is_tied = opened == Side::Host || !rootfs.propagation.recursive;
+    if is_tied || !(is_slave || rootfs.propagation.flag == libc::MS_PRIVATE) {
+        // A new root that is shared is refused by pivot_root too: the old one lies on it for a moment. It is one where it was opened
+        // in a host whose mounts are shared, as systemd makes them.
+        let kind = if is_slave { libc::MS_SLAVE } else { libc::MS_PRIVATE };
+        sys::mount::set_propagation(tree, kind, 0).map_err(wrong)?;
+    }
+    sys::mount::attach_over_root(tree).map_err(wrong)
 }
 
 /// Nothing of the host's mounts is changed, and nothing that is mounted in the copy spreads to others.
@@ -97,13 +101,13 @@ pub fn enter(rootfs: &Rootfs, root: &OwnedFd) -> Result<(), Error> {
 fn pivot(root: &OwnedFd) -> std::io::Result<()> {
     nix::unistd::fchdir(root)?;
     sys::mount::pivot_root_here()?;
-    // The old root lies over the new one now, and the working directory is in it.
+    // The old root lies over the new one now: "." begins at the new one and goes up to what covers it (pivot_root(2)). Root and
+    // working directory are the new one already.
     if sys::staged::is_there() {
         // And the stage over it.
         umount2(".", MntFlags::MNT_DETACH)?;
     }
-    umount2(".", MntFlags::MNT_DETACH)?;
-    Ok(nix::unistd::chdir("/")?)
+    Ok(umount2(".", MntFlags::MNT_DETACH)?)
 }
 
 /// Without pivot_root the host's mounts stay below. Whatever of proc and sysfs lies there is unmounted or covered first: a

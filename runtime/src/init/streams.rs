@@ -7,11 +7,12 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, makedev};
 
 use crate::error::Error;
+use crate::plan::devices::Null;
 use crate::sys::{fds, path};
 
 /// The host's device has no name in the container: whoever looks for the file behind the stream (CRIU, a label, a program that opens
 /// /proc/self/fd/0 again) would find nothing. Where the container has no null device that opens, the host's stays, as with runc.
-pub fn replace_null(proc: &OwnedFd, root: &OwnedFd) -> Result<(), Error> {
+pub fn replace_null(proc: &OwnedFd, root: &OwnedFd, lies: Null) -> Result<(), Error> {
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let streams = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
     let null = |stream: &&std::os::fd::BorrowedFd<'_>| fstat(stream).is_ok_and(|found| is_null(&found));
@@ -19,7 +20,11 @@ pub fn replace_null(proc: &OwnedFd, root: &OwnedFd) -> Result<(), Error> {
     if streams.peek().is_none() {
         return Ok(());
     }
-    let Some(own) = own_null(proc, root) else { return Ok(()) };
+    let own = match lies {
+        Null::Made => made_null(root),
+        Null::Unknown => own_null(proc, root),
+    };
+    let Some(own) = own else { return Ok(()) };
     for stream in streams {
         let number = stream.as_raw_fd();
         fds::replace_stdio(&own, number)
@@ -27,6 +32,12 @@ pub fn replace_null(proc: &OwnedFd, root: &OwnedFd) -> Result<(), Error> {
     }
     super::fds::leave(own);
     Ok(())
+}
+
+/// Nothing else can be there.
+fn made_null(root: &OwnedFd) -> Option<OwnedFd> {
+    let own = path::open_in(root, Path::new("/dev/null"), OFlag::O_RDWR).ok()?;
+    fstat(&own).is_ok_and(|found| is_null(&found)).then_some(own)
 }
 
 /// Looked at before it is opened for use: an image's /dev may be anything when it was bound.

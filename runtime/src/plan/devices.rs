@@ -89,6 +89,31 @@ pub fn plan(
     Ok(Devices { nodes, links: LINKS.to_vec(), make })
 }
 
+/// What lies at /dev/null when everything is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Null {
+    /// The node that is made, in a file system in which nothing else is.
+    Made,
+    /// Perhaps something of the image's, or of a hook's.
+    Unknown,
+}
+
+/// Follows from the rest of the plan.
+pub fn null(plan: &super::Plan) -> Null {
+    let null = Path::new("/dev/null");
+    let is_node = |node: &Node| node.path == null && (node.major, node.minor) == (1, 3);
+    let is_fresh = |mount: &Mount| {
+        let is_tmpfs = matches!(&mount.what, What::Fresh(fresh) if fresh.kind == "tmpfs");
+        mount.destination == Path::new("/dev") && is_tmpfs
+    };
+    let is_made = plan.devices.make == Make::Mknod
+        && plan.devices.nodes.iter().any(is_node)
+        && plan.mounts.iter().any(is_fresh)
+        && !plan.mounts.iter().any(|mount| mount.destination == null)
+        && plan.hooks.create_container.is_empty();
+    if is_made { Null::Made } else { Null::Unknown }
+}
+
 fn default_node((path, major, minor): (&str, u32, u32)) -> Node {
     Node { path: PathBuf::from(path), kind: libc::S_IFCHR, major, minor, mode: 0o666, uid: 0, gid: 0 }
 }

@@ -2,15 +2,56 @@
 
 use std::path::PathBuf;
 
+use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
+
 use super::caps::CapSet;
 
 /// Everything that a decision may depend on beside the configuration and the command line.
 #[derive(Debug, Clone)]
 pub struct Facts {
     pub caller: Caller,
+    /// Zero when not of interest.
     pub kernel: Kernel,
+    /// None active when not of interest.
     pub security: Security,
+    /// None mounted when not of interest.
     pub cgroups: Cgroups,
+}
+
+/// What a plan will depend on beside the caller: the rest need not be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interest {
+    /// In the kernel's release.
+    pub kernel: bool,
+    /// In the security modules.
+    pub security: bool,
+    /// In the hierarchies, and where in them the caller is.
+    pub cgroups: bool,
+}
+
+impl Interest {
+    pub const ALL: Self = Self { kernel: true, security: true, cgroups: true };
+
+    /// For a new container.
+    pub fn of(spec: &Spec) -> Self {
+        Self { kernel: has_clocks(spec), security: is_labelled(spec.process().as_ref()), cgroups: true }
+    }
+
+    /// For a process in a container that exists, whose cgroup is on record.
+    pub fn of_joining(spec: &Spec, process: &Process) -> Self {
+        Self { kernel: has_clocks(spec), security: is_labelled(Some(process)), cgroups: false }
+    }
+}
+
+/// Kernels differ in time namespaces.
+fn has_clocks(spec: &Spec) -> bool {
+    let listed = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
+    listed.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::Time)
+}
+
+fn is_labelled(process: Option<&Process>) -> bool {
+    let given = |label: &Option<String>| label.as_ref().is_some_and(|label| !label.is_empty());
+    process.is_some_and(|process| given(process.apparmor_profile()) || given(process.selinux_label()))
 }
 
 /// Who runs the runtime.
@@ -67,14 +108,14 @@ pub enum Ownership {
 }
 
 /// The kernel's release.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Kernel {
     pub major: u32,
     pub minor: u32,
 }
 
 /// The security modules that are active.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Security {
     pub apparmor: bool,
     pub selinux: bool,

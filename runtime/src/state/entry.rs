@@ -1,7 +1,7 @@
 //! One container's directory, held open.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::STATE;
-use super::record::{Head, Record, VERSION};
+use super::record::{Head, Intent, Record, VERSION};
 use super::root::open_dir;
 use crate::error::{Error, Kind};
 
@@ -24,8 +24,8 @@ pub struct Entry {
 
 /// State beside which a new version is written.
 const NEW: &str = "state.json.new";
-const MOST: u64 = 64 << 20;
-const USUAL: usize = 32 << 10;
+const MOST: usize = 64 << 20;
+const PIECE: usize = 8 << 10;
 
 impl Entry {
     pub(super) fn open(path: PathBuf) -> Result<Self, Error> {
@@ -55,21 +55,28 @@ impl Entry {
 
     /// Records the container; from now on it exists for every other command. `config` is the bundle's text.
     pub fn commit(&self, record: &Record, config: &str) -> Result<(), Error> {
-        self.write(&Head::Record(record.clone()), config)
+        self.replace(&Head::Record(record.clone()), config)
+    }
+
+    /// The first version, in a directory that was just made and is locked: to others one without a state and one with a part of it
+    /// are the same, and nothing is there yet that could be forgotten.
+    pub(super) fn begin(&self, intent: &Intent) -> Result<(), Error> {
+        self.write(STATE, OFlag::O_EXCL, &text_of(&Head::Intent(intent.clone()), "")?)
     }
 
     /// A new version under another name first, so that a reader sees the old one or the new one, whole.
-    pub(super) fn write(&self, head: &Head, config: &str) -> Result<(), Error> {
-        let mut text = serde_json::to_string(head)
-            .map_err(|source| Error::system(format!("encode {STATE}"), std::io::Error::from(source)))?;
-        text = format!("{text}\n{config}\n{text}");
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
-        let file = openat(&self.dir, NEW, flags, Mode::from_bits_truncate(0o600))
-            .map_err(|errno| self.wrong("write", errno))?;
-        let written = File::from(file).write_all(text.as_bytes());
-        written
-            .map_err(|source| Error::system(format!("write {}", self.path.join(NEW).display()), source))?;
+    fn replace(&self, head: &Head, config: &str) -> Result<(), Error> {
+        self.write(NEW, OFlag::O_TRUNC, &text_of(head, config)?)?;
         renameat(&self.dir, NEW, &self.dir, STATE).map_err(|errno| self.wrong("write", errno))
+    }
+
+    fn write(&self, name: &str, how: OFlag, text: &str) -> Result<(), Error> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | how;
+        let file = openat(&self.dir, name, flags, Mode::from_bits_truncate(0o600))
+            .map_err(|errno| self.wrong("write", errno))?;
+        File::from(file)
+            .write_all(text.as_bytes())
+            .map_err(|source| Error::system(format!("write {}", self.path.join(name).display()), source))
     }
 
     /// Frees the name. What a cut-off removal leaves is a directory without a state, which can be removed again.
@@ -96,19 +103,38 @@ impl Entry {
     }
 }
 
+fn text_of(head: &Head, config: &str) -> Result<String, Error> {
+    let head = serde_json::to_string(head)
+        .map_err(|source| Error::system(format!("encode {STATE}"), std::io::Error::from(source)))?;
+    Ok(format!("{head}\n{config}\n{head}"))
+}
+
 /// The text of a state file; None where there is none.
 pub(super) fn read(dir: &Path) -> Result<Option<String>, Error> {
-    use std::io::Read;
     let path = dir.join(STATE);
-    // A usual one in one piece; growing from nothing would take a system call for each doubling.
-    let mut bytes = Vec::with_capacity(USUAL);
-    let read = File::open(&path).and_then(|file| file.take(MOST).read_to_end(&mut bytes));
-    match read {
+    match File::open(&path).and_then(read_whole) {
         // Bytes that are no text are damage, which the copy of the head may outlive.
-        Ok(_) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Ok(bytes) => Ok(Some(text(bytes))),
         Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::system(format!("read {}", path.display()), source)),
     }
+}
+
+/// A piece that is not full is the last of a regular file, which this one is.
+fn read_whole(mut file: File) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut piece = [0; PIECE];
+    loop {
+        let count = file.read(&mut piece)?;
+        bytes.extend_from_slice(piece.get(..count).unwrap_or_default());
+        if count < PIECE || bytes.len() > MOST {
+            return Ok(bytes);
+        }
+    }
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|wrong| String::from_utf8_lossy(wrong.as_bytes()).into_owned())
 }
 
 /// Head, configuration, and the head's copy.

@@ -28,16 +28,26 @@ impl fmt::Display for Status {
 /// Ticks after boot at which a process began: together with the pid this names one process for ever (proc_pid_stat(5)).
 /// None when there is none, or only what a parent has yet to wait for.
 pub fn start_time(pid: i32) -> Option<u64> {
+    stat(&format!("/proc/{pid}/stat")).map(|(_, start)| start)
+}
+
+/// This process, by its pid in the namespace that /proc shows, and its start.
+pub fn own() -> Option<(i32, u64)> {
+    stat("/proc/self/stat")
+}
+
+fn stat(file: &str) -> Option<(i32, u64)> {
     let mut text = [0; 1024];
-    let mut file = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?;
-    let count = file.read(&mut text).ok()?;
+    let count = std::fs::File::open(file).ok()?.read(&mut text).ok()?;
+    let text = text.get(..count)?;
+    let pid = std::str::from_utf8(text.split(|byte| *byte == b' ').next()?).ok()?.parse().ok()?;
     // The name in parentheses may hold anything, parentheses too: what follows the last one counts.
-    let end = text.get(..count)?.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(text.get(end + 1..count)?).ok()?;
+    let end = text.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(text.get(end + 1..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();
     match fields.next()? {
         "Z" | "X" => None,
-        _ => fields.nth(18)?.parse().ok(),
+        _ => Some((pid, fields.nth(18)?.parse().ok()?)),
     }
 }
 

@@ -15,7 +15,7 @@ mod root;
 
 pub use entry::Entry;
 pub use id::ContainerId;
-pub use live::{Status, is_alive, start_time};
+pub use live::{Status, is_alive, own, start_time};
 pub use record::{
     Cgroup, CgroupDir, Clocks, Driver, Head, Intent, PidNamespace, Process, Rdt, Record, VERSION,
 };

@@ -45,6 +45,11 @@ impl Process {
         super::start_time(pid).map(|start| Self { pid, start })
     }
 
+    /// This one.
+    pub fn own() -> Option<Self> {
+        super::own().map(|(pid, start)| Self { pid, start })
+    }
+
     /// It is still that process, not another with the same pid.
     pub fn is_alive(self) -> bool {
         is_alive(self.pid, self.start)

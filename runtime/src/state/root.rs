@@ -74,7 +74,7 @@ impl Root {
             Err(errno) => return Err(taken(&path, errno)),
         }
         let entry = Entry::open(path)?;
-        let written = entry.lock().and_then(|()| entry.write(&Head::Intent(intent.clone()), ""));
+        let written = entry.lock().and_then(|()| entry.begin(intent));
         match written {
             Ok(()) => Ok(entry),
             Err(error) => {

@@ -61,6 +61,7 @@ mod x86_64 {
     const OPEN_TREE_CLOEXEC: usize = 0o2_000_000;
     const AT_FDCWD: usize = usize::MAX - 99;
     const AT_EMPTY_PATH: usize = 0x1000;
+    const AT_EUID: usize = 12;
     const ST_RDONLY: u64 = 1;
 
     /// struct statfs of asm-generic/statfs.h, whose flags the libc crate keeps to itself.
@@ -113,7 +114,7 @@ mod x86_64 {
         }
         if is_read_only() {
             FOUND.store(READ_ONLY, Ordering::Relaxed);
-        } else if is_out_of_reach() {
+        } else if is_out_of_reach(env) {
             FOUND.store(OUT_OF_REACH, Ordering::Relaxed);
         } else {
             start_again(words, env);
@@ -162,8 +163,8 @@ mod x86_64 {
     }
 
     /// A container runs with our own rights at most: it can write what we can. (Root of the host can, whatever the mode says.)
-    fn is_out_of_reach() -> bool {
-        let own = call(libc::SYS_geteuid, 0, 0, 0);
+    fn is_out_of_reach(env: *const usize) -> bool {
+        let own = effective_user(env);
         if own == 0 {
             return false;
         }
@@ -176,7 +177,28 @@ mod x86_64 {
         let owner = unsafe { (*found.as_ptr()).st_uid };
         // SAFETY: as above.
         let mode = unsafe { (*found.as_ptr()).st_mode };
-        i64::from(owner) != own && mode & 0o022 == 0
+        usize::try_from(owner) != Ok(own) && mode & 0o022 == 0
+    }
+
+    /// The kernel says it at the start, behind the environment; root where it does not, which changes nothing for the better.
+    fn effective_user(env: *const usize) -> usize {
+        let mut at = env;
+        // SAFETY: the environment ends with null.
+        while unsafe { at.read() } != 0 {
+            at = at.wrapping_add(1);
+        }
+        let mut pair = at.wrapping_add(1);
+        loop {
+            // SAFETY: pairs follow, of which the last has the kind AT_NULL (getauxval(3)).
+            let kind = unsafe { pair.read() };
+            // SAFETY: as above.
+            let value = unsafe { pair.wrapping_add(1).read() };
+            match kind {
+                AT_EUID => return value,
+                0 => return 0,
+                _ => pair = pair.wrapping_add(2),
+            }
+        }
     }
 
     /// Returns when it cannot be done here.

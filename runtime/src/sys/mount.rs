@@ -117,6 +117,17 @@ pub fn attach(mount: impl AsFd, target: impl AsFd) -> io::Result<()> {
     }
 }
 
+/// Puts a detached mount over the caller's `/`.
+pub fn attach_over_root(mount: impl AsFd) -> io::Result<()> {
+    let (from, at) = (mount.as_fd().as_raw_fd(), libc::AT_FDCWD);
+    let (empty, root, flags) = (c"".as_ptr(), c"/".as_ptr(), MOVE_MOUNT_F_EMPTY_PATH);
+    // SAFETY: both paths are NUL-terminated literals.
+    match check(unsafe { libc::syscall(libc::SYS_move_mount, from, empty, at, root, flags) }) {
+        Err(source) if is_missing(&source, libc::SYS_move_mount) => staged::attach_over_root(mount),
+        other => other.map(drop),
+    }
+}
+
 /// Changes attributes of the mount whose root `mount` is; `recursive` is `AT_RECURSIVE` or 0.
 pub fn set_attrs(mount: impl AsFd, set: u64, clear: u64, recursive: i32) -> io::Result<()> {
     let attrs = MountAttr { attr_set: set & !MOUNT_ATTR_IDMAP, attr_clr: clear, ..MountAttr::default() };

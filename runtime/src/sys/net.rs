@@ -1,14 +1,14 @@
 //! The two network calls that every container needs.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::check;
 
-/// Brings `lo` of the caller's network namespace up.
-pub fn raise_loopback() -> io::Result<()> {
+/// Brings `lo` of the caller's network namespace up; gives the socket by which it was done, for the caller to close.
+pub fn raise_loopback() -> io::Result<OwnedFd> {
     let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     // SAFETY: ifreq is plain data for which all zeroes is a value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
@@ -18,7 +18,8 @@ pub fn raise_loopback() -> io::Result<()> {
     let up = libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).map_err(io::Error::other)?;
     request.ifr_ifru.ifru_flags = up;
     // SAFETY: the kernel reads one ifreq.
-    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }.into()).map(drop)
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }.into())?;
+    Ok(socket)
 }
 
 /// The NIS domain name of the caller's uts namespace.

@@ -77,6 +77,11 @@ pub(super) fn attach(mount: impl AsFd, target: impl AsFd) -> io::Result<()> {
     call(proc()?, &link(mount), &link(target), MsFlags::MS_MOVE)
 }
 
+/// The same for the caller's `/`.
+pub(super) fn attach_over_root(mount: impl AsFd) -> io::Result<()> {
+    attach(mount, open("/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?)
+}
+
 /// Sets and clears attributes.
 pub(super) fn set_attrs(tree: impl AsFd, change: (u64, u64), recursive: bool) -> io::Result<()> {
     let proc = proc()?;

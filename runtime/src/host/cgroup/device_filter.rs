@@ -1,8 +1,8 @@
 //! Which devices may be used: files on v1, an eBPF program on v2.
 
-use std::path::Path;
-
 use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use super::{file, make};
 use crate::error::Error;
@@ -21,22 +21,22 @@ pub(super) enum Directory<'a> {
     Known,
 }
 
-/// Puts the rules in force, instead of those that were.
+/// Puts the rules in force, instead of those that were. Gives the program of v2, which is the kernel's from now on.
 pub(super) fn apply(
     devices: &Devices,
     record: &state::Cgroup,
     directory: Directory<'_>,
-) -> Result<(), Error> {
+) -> Result<Option<OwnedFd>, Error> {
     let v1 = record.dirs.iter().find(|dir| dir.controllers.iter().any(|own| own == "devices"));
     let v2 = record.dirs.iter().find(|dir| dir.version == 2);
     let done = match (v1, v2) {
-        (Some(dir), _) => write_rules(&dir.path, &devices.rules),
-        (None, Some(dir)) => attach_program(&dir.path, &devices.rules, directory),
-        (None, None) => Ok(()),
+        (Some(dir), _) => write_rules(&dir.path, &devices.rules).map(|()| None),
+        (None, Some(dir)) => attach_program(&dir.path, &devices.rules, directory).map(Some),
+        (None, None) => Ok(None),
     };
     match devices.enforce {
         Need::Required => done,
-        Need::BestEffort => Ok(()),
+        Need::BestEffort => Ok(None),
     }
 }
 
@@ -51,7 +51,7 @@ fn write_rules(dir: &Path, rules: &[Rule]) -> Result<(), Error> {
 }
 
 /// The new program first, so that there is no moment without one; then those before it go.
-fn attach_program(path: &Path, rules: &[Rule], directory: Directory<'_>) -> Result<(), Error> {
+fn attach_program(path: &Path, rules: &[Rule], directory: Directory<'_>) -> Result<OwnedFd, Error> {
     let wrong = |source| Error::system(format!("set the device rules of {}", path.display()), source);
     let program: Vec<u64> = bpf::program(rules).iter().map(bpf::Instruction::encode).collect();
     if program.len() > bpf::MOST {
@@ -59,13 +59,18 @@ fn attach_program(path: &Path, rules: &[Rule], directory: Directory<'_>) -> Resu
     }
     let load = || sys::bpf::load(&program).map_err(wrong);
     let cgroup = match directory {
-        Directory::New(cgroup) => return sys::bpf::attach(cgroup, &load()?).map_err(wrong),
+        Directory::New(cgroup) => {
+            let loaded = load()?;
+            sys::bpf::attach(cgroup, &loaded).map_err(wrong)?;
+            return Ok(loaded);
+        }
         Directory::Known => make::handle(path)?,
     };
     let before = sys::bpf::attached(&cgroup).map_err(wrong)?;
-    sys::bpf::attach(&cgroup, &load()?).map_err(wrong)?;
+    let loaded = load()?;
+    sys::bpf::attach(&cgroup, &loaded).map_err(wrong)?;
     for old in before {
         sys::bpf::detach(&cgroup, old).map_err(wrong)?;
     }
-    Ok(())
+    Ok(loaded)
 }

@@ -25,9 +25,16 @@ pub fn make(plan: &Cgroup) -> Result<Made, Error> {
             }
         }
         let later = Later { plan: plan.clone(), scope: scope.clone() };
-        return Ok(Made { record: record(plan), into: None, created: Vec::new(), later: Some(later) });
+        return Ok(Made {
+            record: record(plan),
+            into: None,
+            created: Vec::new(),
+            later: Some(later),
+            filter: None,
+        });
     }
-    let mut made = Made { record: state::Cgroup::default(), into: None, created: Vec::new(), later: None };
+    let mut made =
+        Made { record: state::Cgroup::default(), into: None, created: Vec::new(), later: None, filter: None };
     let result = fill(plan, &mut made);
     match result {
         Ok(()) => Ok(made),
@@ -56,7 +63,7 @@ pub(super) fn around(plan: &Cgroup, scope: &Scope, pid: i32) -> Result<(), Error
         }
     }
     limit(&plan.settings, &record)?;
-    device_filter::apply(&plan.devices, &record, Directory::Known)?;
+    device_filter::apply(&plan.devices, &record, Directory::Known).map(drop)?;
     delegate::give(plan, &record)
 }
 
@@ -96,7 +103,7 @@ fn fill(plan: &Cgroup, made: &mut Made) -> Result<(), Error> {
         Some(cgroup) if is_new => Directory::New(cgroup),
         _ => Directory::Known,
     };
-    device_filter::apply(&plan.devices, &made.record, directory)?;
+    made.filter = device_filter::apply(&plan.devices, &made.record, directory)?;
     delegate::give(plan, &made.record)
 }
 

@@ -17,7 +17,7 @@ pub mod stats;
 mod systemd;
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use crate::error::Error;
@@ -42,6 +42,8 @@ pub struct Made {
     created: Vec<PathBuf>,
     /// What waits for a process.
     later: Option<Later>,
+    /// The device program, in force; it goes with the others at the end of the process.
+    filter: Option<OwnedFd>,
 }
 
 /// A scope is made with a process; limits without a property of systemd follow at once.
@@ -101,7 +103,7 @@ pub fn open(record: &state::Cgroup) -> Result<Made, Error> {
     let by_systemd = matches!(record.driver, state::Driver::Systemd { user: true, .. });
     let v2 = record.dirs.iter().find(|dir| dir.version == 2 && !by_systemd);
     let into = v2.map(|dir| make::handle(&dir.path)).transpose()?;
-    Ok(Made { record: record.clone(), into, created: Vec::new(), later: None })
+    Ok(Made { record: record.clone(), into, created: Vec::new(), later: None, filter: None })
 }
 
 /// What will be there once the plan is carried out: for the intent record.
