@@ -57,6 +57,8 @@ enum Verb {
     Bench(bench::Args),
     /// Count the system calls and clones of a command and of all that it starts.
     Count(bench::CountArgs),
+    /// Print the order in which the linker should put a runtime's functions, by what a command uses of it.
+    Layout(bench::LayoutArgs),
     /// List the cases: name, and the source of the rule.
     List,
     /// Measure the shim with our runtime against containerd's with runc, in turn (root, containerd, runc).
@@ -97,6 +99,7 @@ fn dispatch(verb: Verb) -> Result<ExitCode> {
         Verb::Run(args) => return compare::run(&args),
         Verb::Bench(args) => return measure(&args),
         Verb::Count(args) => return bench::count(&args),
+        Verb::Layout(args) => return bench::layout(&args),
         Verb::BenchShim(args) => return shims::bench(&args),
         Verb::Differential(args) => return differential::differential(&args),
         Verb::Demo(args) => return demo::demo(&args),

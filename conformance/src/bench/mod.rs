@@ -7,6 +7,7 @@ mod bundles;
 mod count;
 mod extra;
 mod floor;
+mod layout;
 mod measure;
 mod statistics;
 mod svg;
@@ -30,6 +31,7 @@ use crate::subject::Subject;
 use crate::{assets, build, trial};
 
 pub(crate) use self::count::{Args as CountArgs, count};
+pub(crate) use self::layout::{Args as LayoutArgs, layout};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

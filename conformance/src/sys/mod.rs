@@ -5,6 +5,7 @@
 
 pub(crate) mod filter;
 pub(crate) mod notify;
+pub(crate) mod steps;
 pub(crate) mod trace;
 pub(crate) mod usage;
 

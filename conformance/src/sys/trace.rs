@@ -116,7 +116,7 @@ fn peak(pid: i32) -> u64 {
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
 }
 
-fn ask(request: libc::c_uint, pid: i32, argument: i64) -> io::Result<libc::c_long> {
+pub(super) fn ask(request: libc::c_uint, pid: i32, argument: i64) -> io::Result<libc::c_long> {
     // SAFETY: these requests take an integer in place of the last pointer.
     match unsafe { libc::ptrace(request, pid, 0_usize, argument) } {
         -1 => Err(io::Error::last_os_error()),
