@@ -63,6 +63,12 @@ pub(crate) const CASES: &[Case] = &[
         run: user_joined,
     },
     Case {
+        name: "namespaces/user-and-cgroup-of-another-container",
+        source: "runc run.bats: joining existing container namespaces; cgroup_namespaces(7)",
+        needs: &[Need::Root],
+        run: user_and_cgroup_joined,
+    },
+    Case {
         name: "namespaces/user-on-a-host-with-shared-mounts",
         source: "pivot_root(2): the new root must not be shared; systemd shares every mount of the host",
         needs: &[Need::Root],
@@ -262,6 +268,34 @@ fn user_joined(ctx: &Ctx) -> Result<()> {
     })?;
     let seen = ctx.show(&bundle)?;
     ensure!(seen["uid_map"] == json!(["0 200000 1000", "2000 300000 5"]), "uid_map: {}", seen["uid_map"]);
+    Ok(())
+}
+
+fn user_and_cgroup_joined(ctx: &Ctx) -> Result<()> {
+    let first = ctx.bundle_named("first", &["write", "/tmp/x", "", ",", "wait"])?;
+    first.edit(|config| {
+        with_user_range(config);
+        push(config, "/linux/namespaces", json!({"type": "cgroup"}));
+    })?;
+    let id = ctx.id("first");
+    ctx.rt(&["create", "--bundle", first.path()?, &id])?.success()?;
+    let pid = ctx.pid(&id)?;
+    let bundle = ctx.bundle(&["show"])?;
+    bundle.edit(|config| {
+        for kind in ["user", "cgroup"] {
+            let path = format!("/proc/{pid}/ns/{kind}");
+            push(config, "/linux/namespaces", json!({"type": kind, "path": path}));
+        }
+    })?;
+    let seen = ctx.show(&bundle)?;
+    for kind in ["user", "cgroup"] {
+        let theirs = json!(std::fs::read_link(format!("/proc/{pid}/ns/{kind}"))?);
+        ensure!(
+            seen["namespaces"][kind] == theirs,
+            "{kind}: {} instead of {theirs}",
+            seen["namespaces"][kind]
+        );
+    }
     Ok(())
 }
 

@@ -116,7 +116,10 @@ fn with_cgroup(
     };
     let below = in_place::look(&plan.rootfs);
     let before = joins(&plan.namespaces.join_before)?;
-    let birth = Birth { flags: plan.namespaces.clone, cgroup: cgroup.clone_into(), beside: None, before };
+    // From within another cgroup namespace the kernel finds only what is below that one's root.
+    let is_elsewhere = before.iter().any(|(flag, _)| *flag == libc::CLONE_NEWCGROUP);
+    let into = cgroup.clone_into().filter(|_| !is_elsewhere);
+    let birth = Birth { flags: plan.namespaces.clone, cgroup: into, beside: None, before };
     // The parent's copy of what the closure owns, init's end of the wire above all, is closed with it.
     let init = spawn(&birth, move |placed| {
         if placed == Placed::Nowhere {
