@@ -54,8 +54,9 @@ fn bundle(ctx: &Ctx, words: &[&str]) -> Result<Bundle> {
 fn script(ctx: &Ctx, bundle: &Bundle, script: &str) -> Result<Ended> {
     let runtime = ctx.runtime();
     let mut command = std::process::Command::new("unshare");
-    command.args(["--mount", "--propagation", "shared", "sh", "-c"]);
-    command.arg(format!("bundle=$1 id=$2; shift 2; {script}")).arg("sh");
+    // Private first: the host's mounts are shared with this namespace else, and what is mounted here would appear there.
+    command.args(["--mount", "--propagation", "private", "sh", "-c"]);
+    command.arg(format!("mount --make-rshared / || exit 8; bundle=$1 id=$2; shift 2; {script}")).arg("sh");
     command.args([bundle.path()?, &ctx.id("c")]).arg(runtime.get_program()).args(runtime.get_args());
     process::run(&mut command, BOUND)
 }
