@@ -7,9 +7,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::mount::{MsFlags, mount};
 
-/// The most bytes of options that mount(2) takes, the terminating NUL included.
-const PAGE: usize = 4096;
-
 /// The directories of an overlay.
 #[derive(Debug)]
 pub struct Layers<'a> {
@@ -105,26 +102,6 @@ fn joined(lower: &[BorrowedFd<'_>]) -> String {
         let _always = write!(list, "{colon}{}", super::proc_path(fd));
     }
     list
-}
-
-/// Mounts an overlay on `target` by the classic call, for kernels whose new one cannot name so many layers.
-///
-/// # Errors
-/// `E2BIG` when the list of layers is longer than the kernel's page; the kernel's.
-pub fn overlay_classic(layers: &Layers<'_>, target: &str) -> io::Result<()> {
-    let mut options = format!("index=off,metacopy=off,lowerdir={}", joined(&layers.lower));
-    if layers.attributes == Attributes::User {
-        options.push_str(",userxattr");
-    }
-    if let Some((upper, work)) = layers.upper {
-        let (upper, work) = (super::proc_path(upper), super::proc_path(work));
-        let _always = write!(options, ",upperdir={upper},workdir={work}");
-    }
-    if options.len() >= PAGE {
-        return Err(io::Error::from_raw_os_error(libc::E2BIG));
-    }
-    mount(Some("overlay"), target, Some("overlay"), MsFlags::empty(), Some(options.as_str()))?;
-    Ok(())
 }
 
 /// Puts a detached mount on a directory.
