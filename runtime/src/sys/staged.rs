@@ -187,12 +187,19 @@ fn call(proc: RawFd, source: &Path, target: &Path, flags: MsFlags) -> io::Result
     in_proc(proc, || Ok(mount(Some(source), target, NO, flags, NO)?))
 }
 
-/// mount(2) takes no descriptor to begin at but the working directory.
+/// mount(2) takes no descriptor to begin at but the working directory. A mapped root may not go back to the caller's (EACCES), where
+/// he could not have found anything either.
 fn in_proc(proc: RawFd, deed: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-    let before = open(".", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let before = match open(".", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()) {
+        Err(Errno::EACCES) => None,
+        other => Some(other?),
+    };
     nix::unistd::fchdir(borrowed(proc))?;
     let done = deed();
-    nix::unistd::fchdir(before)?;
+    match before {
+        Some(before) => nix::unistd::fchdir(before)?,
+        None => nix::unistd::chdir("/")?,
+    }
     done
 }
 

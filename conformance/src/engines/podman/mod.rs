@@ -83,12 +83,12 @@ impl Podman {
         }
         let runtime = ctx.subject.executable(&self.home)?;
         // podman 4 has the last key without its s, whatever its manual says. The limits are ones that a process without CAP_SYS_RESOURCE may have; podman would ask for the kernel's highest.
-        // So is the limit of processes, which podman asks for unasked.
+        // So is the limit of processes, which podman asks for unasked. Locks in shared memory have one name for all sessions of a user.
         let pids = if ctx.host.lacks(Need::Managed("pids")).is_some() { "pids_limit = 0\n" } else { "" };
         let text = format!(
             "[containers]\n{pids}default_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n\
              [network]\nnetwork_backend = \"netavark\"\nnetwork_config_dir = \"{home}/networks\"\n\
-             [engine]\nruntime = \"subject\"\nevents_logger = \"file\"\nruntime_supports_json = [\"subject\"]\n\
+             [engine]\nlock_type = \"file\"\nruntime = \"subject\"\nevents_logger = \"file\"\nruntime_supports_json = [\"subject\"]\n\
              runtime_supports_nocgroups = [\"subject\"]\nruntime_supports_nocgroup = [\"subject\"]\n[engine.runtimes]\nsubject = [\"{runtime}\"]\n",
             home = self.home.display(),
             runtime = runtime.display()
@@ -183,6 +183,11 @@ impl Session for Podman {
         let gone = process::until("every process of podman's has ended", PATIENCE, || {
             Ok(crate::worker::described_descendants().is_empty())
         });
+        if self.root {
+            // podman's mount of its own store, which its last process leaves when another one was using it a moment before. What is
+            // mounted in it keeps it busy and is found.
+            let _gone = nix::mount::umount(&self.home.join("root/overlay"));
+        }
         self.remove_run()?;
         ensure!(left.is_empty(), "containers are left: {}", left.replace('\n', " "));
         gone
