@@ -1,23 +1,23 @@
 //! The known escapes, one case a class of facts/security.md: the image, its files and its paths are hostile.
 
-use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
+use std::os::unix::fs::{FileTypeExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, ensure};
 use serde_json::json;
 
+use super::overwriting;
 use crate::bundle::remove;
-use crate::case::{BOUND, Case, Ctx};
+use crate::case::{Case, Ctx};
 use crate::needs::Need;
-use crate::{image, process};
 
 pub(crate) const CASES: &[Case] = &[
     Case {
         name: "escapes/the-runtime-cannot-be-overwritten",
         source: "CVE-2019-5736: through /proc/PID/exe, for run and exec",
         needs: &[],
-        run: overwrite,
+        run: overwriting::hunt,
     },
     Case {
         name: "escapes/cwd-through-a-descriptor",
@@ -100,30 +100,6 @@ pub(crate) const CASES: &[Case] = &[
         run: proc_writes,
     },
 ];
-
-/// The container hunts for executables of other processes while the runtime runs and execs in it.
-fn overwrite(ctx: &Ctx) -> Result<()> {
-    let before = image::sha256(&ctx.subject.path)?;
-    let file = std::fs::metadata(&ctx.subject.path)?;
-    let (device, inode) = (file.dev().to_string(), file.ino().to_string());
-    let bundle = ctx.bundle(&["write", "/ready", "", ",", "hunt", "6000", &device, &inode])?;
-    let caps = json!(["CAP_DAC_OVERRIDE", "CAP_SYS_PTRACE", "CAP_KILL", "CAP_FOWNER"]);
-    bundle.set("/process/capabilities", json!({"bounding": caps, "effective": caps, "permitted": caps}))?;
-    let id = ctx.id("c");
-    // Detached: a runtime that waits in the foreground would keep its binary busy, and so unwritable for another reason.
-    let mut running = ctx.rt_start(&["run", "--detach", "--bundle", bundle.path()?, &id])?;
-    process::until("the hunt has begun", BOUND, || Ok(bundle.root().join("ready").exists()))?;
-    for round in 0..25 {
-        // The entry point itself may be the link to the runtime: this is the classic form.
-        let program = if round % 2 == 0 { "/proc/self/exe" } else { "/probe" };
-        let _ended = ctx.rt(&["exec", &id, program, "print", "x"])?;
-    }
-    process::until("the hunt has ended", BOUND, || Ok(running.so_far()?.contains("hunt: ")))?;
-    let seen = running.so_far()?;
-    ensure!(!seen.contains("caught"), "{seen}");
-    ensure!(image::sha256(&ctx.subject.path)? == before, "the runtime's binary has changed");
-    Ok(())
-}
 
 fn cwd(ctx: &Ctx) -> Result<()> {
     let bundle = ctx.bundle(&["list", "."])?;

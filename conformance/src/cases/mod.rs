@@ -23,6 +23,7 @@ mod mounts;
 mod namespaces;
 mod net_devices;
 mod notify;
+mod overwriting;
 mod process;
 mod redirects;
 mod rootless;
