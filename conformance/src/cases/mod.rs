@@ -9,6 +9,7 @@ mod cgroups;
 mod checkpoint;
 mod cli_runc;
 mod console;
+mod device_rules;
 mod errors;
 mod escapes;
 mod exec;
@@ -43,6 +44,7 @@ pub(crate) const ALL: &[&[Case]] = &[
     mounts::CASES,
     binds::CASES,
     cgroups::CASES,
+    device_rules::CASES,
     systemd::CASES,
     seccomp::CASES,
     labels::CASES,

@@ -3,6 +3,7 @@
 //! Invariant: `unsafe` appears nowhere else in the tool; descriptors come in borrowed and go out owned.
 #![allow(unsafe_code, reason = "the one room that speaks to the kernel directly")]
 
+pub(crate) mod bpf;
 pub(crate) mod filter;
 pub(crate) mod notify;
 pub(crate) mod steps;

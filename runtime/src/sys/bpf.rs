@@ -1,7 +1,7 @@
 //! The three uses of bpf(2) that a device filter needs.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use super::{check, owned};
 
@@ -66,8 +66,9 @@ fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_long> {
     check(unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) })
 }
 
-fn number(fd: impl AsFd) -> u32 {
-    fd.as_fd().as_raw_fd().cast_unsigned()
+/// Borrowed: an owned one would be closed before the call that takes its number.
+fn number(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd().cast_unsigned()
 }
 
 /// Has the kernel check and keep a cgroup device program.
@@ -86,8 +87,8 @@ pub fn load(program: &[u64]) -> io::Result<OwnedFd> {
 /// Puts a program in force for a cgroup and everything below it.
 pub fn attach(cgroup: impl AsFd, program: impl AsFd) -> io::Result<()> {
     let mut attr = Attach {
-        target: number(cgroup),
-        program: number(program),
+        target: number(cgroup.as_fd()),
+        program: number(program.as_fd()),
         kind: ATTACH_CGROUP_DEVICE,
         flags: ALLOW_MULTI,
     };
@@ -96,8 +97,12 @@ pub fn attach(cgroup: impl AsFd, program: impl AsFd) -> io::Result<()> {
 
 /// Takes a program out of force.
 pub fn detach(cgroup: impl AsFd, program: impl AsFd) -> io::Result<()> {
-    let mut attr =
-        Attach { target: number(cgroup), program: number(program), kind: ATTACH_CGROUP_DEVICE, flags: 0 };
+    let mut attr = Attach {
+        target: number(cgroup.as_fd()),
+        program: number(program.as_fd()),
+        kind: ATTACH_CGROUP_DEVICE,
+        flags: 0,
+    };
     bpf(PROG_DETACH, &mut attr).map(drop)
 }
 
@@ -105,7 +110,7 @@ pub fn detach(cgroup: impl AsFd, program: impl AsFd) -> io::Result<()> {
 pub fn attached(cgroup: impl AsFd) -> io::Result<Vec<OwnedFd>> {
     let mut ids = [0u32; 64];
     let mut attr = Query {
-        target: number(cgroup),
+        target: number(cgroup.as_fd()),
         kind: ATTACH_CGROUP_DEVICE,
         ids: ids.as_mut_ptr().addr() as u64,
         count: 64,

@@ -53,6 +53,13 @@ fn write_rules(dir: &Path, rules: &[Rule]) -> Result<(), Error> {
 /// The new program first, so that there is no moment without one; then those before it go.
 fn attach_program(path: &Path, rules: &[Rule], directory: Directory<'_>) -> Result<OwnedFd, Error> {
     let wrong = |source| Error::system(format!("set the device rules of {}", path.display()), source);
+    // Who may not attach any was refused when it was loaded.
+    let refused = |source: std::io::Error| match source.raw_os_error() {
+        Some(libc::EPERM) => {
+            wrong(source).hint("a device program that allows no other is attached to it, or above it")
+        }
+        _ => wrong(source),
+    };
     let program: Vec<u64> = bpf::program(rules).iter().map(bpf::Instruction::encode).collect();
     if program.len() > bpf::MOST {
         return Err(wrong(std::io::Error::from_raw_os_error(libc::E2BIG)));
@@ -61,14 +68,14 @@ fn attach_program(path: &Path, rules: &[Rule], directory: Directory<'_>) -> Resu
     let cgroup = match directory {
         Directory::New(cgroup) => {
             let loaded = load()?;
-            sys::bpf::attach(cgroup, &loaded).map_err(wrong)?;
+            sys::bpf::attach(cgroup, &loaded).map_err(refused)?;
             return Ok(loaded);
         }
         Directory::Known => make::handle(path)?,
     };
     let before = sys::bpf::attached(&cgroup).map_err(wrong)?;
     let loaded = load()?;
-    sys::bpf::attach(&cgroup, &loaded).map_err(wrong)?;
+    sys::bpf::attach(&cgroup, &loaded).map_err(refused)?;
     for old in before {
         sys::bpf::detach(&cgroup, old).map_err(wrong)?;
     }
