@@ -28,6 +28,8 @@ pub(crate) const CASES: &[Case] = &[
     case("kernel/without-move_mount", |ctx| lives(ctx, "move_mount")),
     case("kernel/without-mount_setattr", |ctx| lives(ctx, "mount_setattr")),
     case("kernel/without-close_range", |ctx| lives(ctx, "close_range")),
+    case("kernel/without-execveat", |ctx| lives(ctx, "execveat")),
+    case("kernel/without-memfd_create", |ctx| lives(ctx, "memfd_create")),
     case("kernel/without-statx-and-faccessat2", |ctx| lives(ctx, "statx,faccessat2")),
     case("kernel/without-what-5.4-lacks", |ctx| {
         lives(ctx, "clone3=E2BIG,openat2,mount_setattr,close_range,faccessat2,setns-of-processes=EINVAL")
@@ -49,6 +51,21 @@ pub(crate) const CASES: &[Case] = &[
         run: idmap,
     },
     case("kernel/without-pidfds-is-an-error-that-says-so", pidfds),
+    case("kernel/hooks-without-memfd_create", |ctx| hooks(ctx, "memfd_create")),
+    case("kernel/hooks-without-clone3", |ctx| hooks(ctx, "clone3")),
+    case("kernel/the-table-of-ps-without-clone3", table),
+    Case {
+        name: "kernel/the-program-stays-read-only-without-execveat",
+        source: "CVE-2019-5736: no container gets hold of the runtime's file in a way that can be written",
+        needs: &[Need::Root],
+        run: read_only,
+    },
+    Case {
+        name: "kernel/mounts-into-a-running-container-without-the-calls-are-an-error",
+        source: SOURCE,
+        needs: &[Need::Root],
+        run: live_mounts,
+    },
 ];
 
 /// The runtime without these calls; the caller adds the verb.
@@ -256,6 +273,85 @@ fn pidfds(ctx: &Ctx) -> Result<()> {
         .says(hint)?;
     let hint = "needs pidfd_send_signal, of Linux 5.1, which the kernel or a seccomp filter around the runtime has not got";
     run_without(ctx, "pidfd_send_signal", &["kill", &id, "KILL"])?.failure()?.says(hint)?;
+    ensure!(ctx.state(&id)?["status"] == "running", "the container did not live on");
+    Ok(())
+}
+
+/// All kinds of hooks; then one that fails, whose words are told.
+fn hooks(ctx: &Ctx, call: &str) -> Result<()> {
+    for (at, calls) in answers(call).into_iter().enumerate() {
+        let log = ctx.path(format!("log-{at}"));
+        let script = format!("cat >/dev/null; echo $0 >>{}", log.display());
+        let hook = |name: &str| json!([{"path": "/bin/sh", "args": [name, "-c", script, name]}]);
+        let bundle = ctx.bundle_named(&format!("hooks-{at}"), &["exit", "0"])?;
+        let inside = json!([{"path": "/bin/probe", "args": ["probe", "write", "/started", "x"]}]);
+        bundle.set(
+            "/hooks",
+            json!({"prestart": hook("prestart"), "createRuntime": hook("createRuntime"), "createContainer": hook("createContainer"),
+                "startContainer": inside, "poststart": hook("poststart"), "poststop": hook("poststop")}),
+        )?;
+        run_without(ctx, &calls, &["run", "--bundle", bundle.path()?, &ctx.id("c")])?.success()?;
+        let ran = std::fs::read_to_string(&log)?;
+        ensure!(
+            ran == "prestart\ncreateRuntime\ncreateContainer\npoststart\npoststop\n",
+            "without {calls}: {ran}"
+        );
+        ensure!(
+            bundle.root().join("started").exists(),
+            "without {calls} the startContainer hook did not run"
+        );
+        let failing = json!([{"path": "/bin/sh", "args": ["sh", "-c", "echo out; echo error >&2; exit 3"]}]);
+        bundle.set("/hooks", json!({"createRuntime": failing}))?;
+        let ended =
+            run_without(ctx, &calls, &["run", "--bundle", bundle.path()?, &ctx.id("f")])?.failure()?;
+        ended.says("error running createRuntime hook #0: exit status 3, stdout: out, stderr: error")?;
+    }
+    Ok(())
+}
+
+fn table(ctx: &Ctx) -> Result<()> {
+    let id = ctx.waiting("c")?;
+    let pid = ctx.pid(&id)?.to_string();
+    for calls in answers("clone3") {
+        let ended = run_without(ctx, &calls, &["ps", &id])?.success()?;
+        ensure!(ended.out.split_whitespace().any(|word| word == pid), "without {calls}: {}", ended.out);
+    }
+    Ok(())
+}
+
+/// A container that is created and not started is the runtime still.
+fn read_only(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&["exit", "0"])?;
+    for calls in answers("execveat") {
+        let id = ctx.id("c");
+        run_without(ctx, &calls, &["create", "--bundle", bundle.path()?, &id])?.success()?;
+        let program = format!("/proc/{}/exe", ctx.pid(&id)?);
+        let flags = nix::sys::statvfs::statvfs(program.as_str())?.flags();
+        ensure!(
+            flags.contains(nix::sys::statvfs::FsFlags::ST_RDONLY),
+            "without {calls} it could be written to"
+        );
+        ctx.rt(&["delete", "--force", &id])?.success()?;
+    }
+    Ok(())
+}
+
+fn live_mounts(ctx: &Ctx) -> Result<()> {
+    let id = ctx.waiting("w")?;
+    let (source, file) = (ctx.path("source"), ctx.path("mounts.json"));
+    std::fs::create_dir(&source)?;
+    let bind = json!([{"destination": "/new", "type": "bind", "source": source, "options": ["bind"]}]);
+    let fresh = json!([{"destination": "/new", "type": "tmpfs", "source": "tmpfs"}]);
+    for (call, mounts) in
+        [("open_tree", &bind), ("move_mount", &bind), ("fsopen", &fresh), ("fsmount", &fresh)]
+    {
+        std::fs::write(&file, mounts.to_string())?;
+        for calls in answers(call) {
+            let ended =
+                run_without(ctx, &calls, &["mounts", "add", &id, &file.to_string_lossy()])?.failure()?;
+            ended.says("a running container gets mounts by open_tree, move_mount, fsopen and their kin, of Linux 5.2")?;
+        }
+    }
     ensure!(ctx.state(&id)?["status"] == "running", "the container did not live on");
     Ok(())
 }

@@ -8,6 +8,7 @@ use super::{Global, print};
 use crate::error::{Error, Kind};
 use crate::host::{cgroup, remove};
 use crate::state::{ContainerId, Status};
+use crate::sys::command;
 
 /// ps displays the processes running inside a container
 #[derive(Parser, Debug)]
@@ -49,7 +50,8 @@ fn table(args: &Args, pids: &[i32]) -> Result<String, Error> {
         true => vec!["-ef".to_owned()],
         false => args.options.clone(),
     };
-    let run = Command::new("ps").args(&options).output().map_err(|source| Error::system("run ps", source))?;
+    let run = command::output(Command::new("ps").args(&options))
+        .map_err(|source| Error::system("run ps", source))?;
     if !run.status.success() {
         let said = String::from_utf8_lossy(&run.stderr);
         return Err(Error::new(Kind::System, format!("{}: {}", run.status, said.trim())));

@@ -19,21 +19,25 @@ const fn call(name: &'static str, number: libc::c_long, since: &'static str) -> 
     Call { name, number, since, privileged: false, loses: None }
 }
 
-const CALLS: [Call; 11] = [
+const LIVE: &str = "mounts into a running container";
+
+const CALLS: [Call; 13] = [
     call("openat2", libc::SYS_openat2, "5.6"),
     call("clone3", libc::SYS_clone3, "5.3"),
     call("close_range", libc::SYS_close_range, "5.9"),
-    call("open_tree", libc::SYS_open_tree, "5.2"),
-    Call { privileged: true, ..call("move_mount", libc::SYS_move_mount, "5.2") },
-    Call { privileged: true, ..call("fsopen", libc::SYS_fsopen, "5.2") },
-    call("fsconfig", libc::SYS_fsconfig, "5.2"),
-    Call { privileged: true, ..call("fsmount", libc::SYS_fsmount, "5.2") },
+    Call { loses: Some(LIVE), ..call("open_tree", libc::SYS_open_tree, "5.2") },
+    Call { privileged: true, loses: Some(LIVE), ..call("move_mount", libc::SYS_move_mount, "5.2") },
+    Call { privileged: true, loses: Some(LIVE), ..call("fsopen", libc::SYS_fsopen, "5.2") },
+    Call { loses: Some(LIVE), ..call("fsconfig", libc::SYS_fsconfig, "5.2") },
+    Call { privileged: true, loses: Some(LIVE), ..call("fsmount", libc::SYS_fsmount, "5.2") },
     Call { loses: Some("idmapped mounts"), ..call("mount_setattr", libc::SYS_mount_setattr, "5.12") },
     Call { loses: Some("exec, kill, forced delete"), ..call("pidfd_open", libc::SYS_pidfd_open, "5.3") },
     Call {
         loses: Some("kill, forced delete"),
         ..call("pidfd_send_signal", libc::SYS_pidfd_send_signal, "5.1")
     },
+    call("execveat", libc::SYS_execveat, "3.19"),
+    call("memfd_create", libc::SYS_memfd_create, "3.17"),
 ];
 
 /// All of them in one finding.
@@ -50,7 +54,8 @@ pub(super) fn examine(caller: &Caller) -> Finding {
     }
     let names: Vec<String> =
         missing.iter().map(|call| format!("{} (Linux {})", call.name, call.since)).collect();
-    let lost: Vec<&str> = missing.iter().filter_map(|call| call.loses).collect();
+    let mut lost: Vec<&str> = missing.iter().filter_map(|call| call.loses).collect();
+    lost.dedup();
     let then = match lost.is_empty() {
         true => "slower ways are taken".to_owned(),
         false => format!("these are refused: {}", lost.join(", ")),

@@ -8,6 +8,7 @@ use crate::error::{Error, Kind};
 use crate::init::procfs;
 use crate::plan::facts::Setgroups;
 use crate::plan::ids::{Ids, Map, Mapping, Writer};
+use crate::sys::command;
 
 /// Users and groups of the process `pid`, which waits for them.
 pub fn write(proc: &OwnedFd, pid: i32, ids: &Ids) -> Result<(), Error> {
@@ -42,7 +43,7 @@ fn put(proc: &OwnedFd, pid: i32, file: &str, text: &str) -> Result<(), Error> {
 fn run(program: &str, pid: i32, lines: &[Mapping]) -> Result<(), Error> {
     let mut command = Command::new(find(program));
     command.arg(pid.to_string()).args(lines.iter().flat_map(words));
-    let output = command.output().map_err(|source| {
+    let output = command::output(&mut command).map_err(|source| {
         Error::system(format!("run {program}"), source).hint("it comes with Debian's package uidmap")
     })?;
     match output.status.success() {

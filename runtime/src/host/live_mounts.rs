@@ -22,6 +22,15 @@ use crate::sys::path;
 /// nowhere else, and a proc or sysfs that is mounted is the container's.
 pub fn change(record: &Record, change: &Change) -> Result<(), Error> {
     let target = target(record)?;
+    carry_out(change, target).map_err(|error| match (error.errno(), error.hint_text()) {
+        (Some(libc::ENOSYS), None) => error.hint(
+            "a running container gets mounts by open_tree, move_mount, fsopen and their kin, of Linux 5.2, which the kernel or a seccomp filter around the runtime has not got",
+        ),
+        _ => error,
+    })
+}
+
+fn carry_out(change: &Change, target: OwnedFd) -> Result<(), Error> {
     let proc = proc::open_proc()?;
     let mut opened = match &change.deed {
         Deed::Add(mounts) => sources::of_mounts(mounts, &proc)?,

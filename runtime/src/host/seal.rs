@@ -36,7 +36,9 @@ fn protect_late() -> Result<(), Error> {
     if is_sealed(&image).map_err(wrong)? || !is_exposed(&image).map_err(wrong)? {
         return Ok(());
     }
-    let sealed = readonly_mount(&image).or_else(|_| sealed_copy(&image)).map_err(wrong)?;
+    let sealed = readonly_mount(&image).or_else(|_| sealed_copy(&image)).map_err(|source| {
+        wrong(source).hint("make it one that its user may not write to: root's, or on a read-only mount")
+    })?;
     let text = |text: std::ffi::OsString| CString::new(text.into_vec());
     let args: Result<Vec<CString>, _> = std::env::args_os().map(text).collect();
     let env: Result<Vec<CString>, _> = std::env::vars_os()

@@ -6,12 +6,14 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::Mode;
 
 use crate::error::{Error, Kind};
 use crate::plan::hooks::Hook;
-use crate::sys::pidfd;
+use crate::sys::{command, pidfd};
 
 /// The container's state as JSON, cut where status and pid go: init has no encoder, and only the moment knows those two.
 #[derive(Debug, Clone, Default)]
@@ -55,9 +57,7 @@ pub fn run(hooks: &[Hook], moment: &Moment<'_>) -> Result<(), Error> {
 
 fn run_one(hook: &Hook, state: &str, env: &[std::ffi::CString]) -> Result<(), String> {
     // Files, not pipes: a hook may leave a daemon behind that keeps its output open.
-    let plain = |errno: nix::errno::Errno| format!("fork/exec {}: {}", hook.path.display(), errno.desc());
-    let [mut input, mut output, mut errors] =
-        [file().map_err(plain)?, file().map_err(plain)?, file().map_err(plain)?];
+    let [mut input, mut output, mut errors] = [file()?, file()?, file()?];
     let io = |source: std::io::Error| format!("fork/exec {}: {}", hook.path.display(), text(&source));
     input.write_all(state.as_bytes()).and_then(|()| input.rewind()).map_err(io)?;
     let mut command = Command::new(&hook.path);
@@ -73,7 +73,7 @@ fn run_one(hook: &Hook, state: &str, env: &[std::ffi::CString]) -> Result<(), St
     if hook.env.is_empty() {
         inherit(&mut command, env);
     }
-    let mut child = command.spawn().map_err(io)?;
+    let mut child = command::spawn(&mut command).map_err(io)?;
     let pid = i32::try_from(child.id()).map_err(|error| error.to_string())?;
     let in_time = ended_in_time(pid, hook.timeout).map_err(io)?;
     if !in_time {
@@ -94,9 +94,25 @@ fn run_one(hook: &Hook, state: &str, env: &[std::ffi::CString]) -> Result<(), St
     }
 }
 
-fn file() -> Result<std::fs::File, nix::errno::Errno> {
-    memfd_create(c"hook", MFdFlags::MFD_CLOEXEC).map(std::fs::File::from)
+/// Without a name: in memory, or where that is refused, in a directory for such files.
+fn file() -> Result<std::fs::File, String> {
+    let refused = match memfd_create(c"hook", MFdFlags::MFD_CLOEXEC) {
+        Ok(made) => return Ok(made.into()),
+        Err(errno) => errno,
+    };
+    let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+    let made = DIRECTORIES.iter().find_map(|dir| open(*dir, flags, Mode::S_IRUSR | Mode::S_IWUSR).ok());
+    let none = || {
+        let desc = refused.desc().to_lowercase();
+        format!(
+            "make a file for its output: memfd_create: {desc}, and none of {} takes one",
+            DIRECTORIES.join(", ")
+        )
+    };
+    made.map(std::fs::File::from).ok_or_else(none)
 }
+
+const DIRECTORIES: [&str; 3] = ["/dev/shm", "/tmp", "/var/tmp"];
 
 fn copy(file: &std::fs::File) -> std::io::Result<Stdio> {
     file.try_clone().map(Stdio::from)

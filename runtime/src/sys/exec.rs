@@ -4,6 +4,8 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
+use super::missing::is_missing;
+
 /// Becomes another program; returns only with the reason why not.
 pub fn execve(path: &CStr, args: &[CString], env: &[CString]) -> io::Error {
     let (args, env) = (pointers(args), pointers(env));
@@ -14,11 +16,18 @@ pub fn execve(path: &CStr, args: &[CString], env: &[CString]) -> io::Error {
 
 /// The same with the program's open file.
 pub fn execve_file(program: impl AsFd, args: &[CString], env: &[CString]) -> io::Error {
-    let (args, env) = (pointers(args), pointers(env));
+    let (words, variables) = (pointers(args), pointers(env));
     let (fd, path) = (program.as_fd().as_raw_fd(), c"".as_ptr());
     // SAFETY: as above; the path is an empty literal.
-    unsafe { libc::syscall(libc::SYS_execveat, fd, path, args.as_ptr(), env.as_ptr(), libc::AT_EMPTY_PATH) };
-    io::Error::last_os_error()
+    unsafe {
+        libc::syscall(libc::SYS_execveat, fd, path, words.as_ptr(), variables.as_ptr(), libc::AT_EMPTY_PATH)
+    };
+    let source = io::Error::last_os_error();
+    match (is_missing(&source, libc::SYS_execveat), CString::new(format!("/proc/self/fd/{fd}"))) {
+        // By the link to it: the kernel has opened it by the time that execve closes the descriptor.
+        (true, Ok(link)) => execve(&link, args, env),
+        _ => source,
+    }
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {

@@ -8,6 +8,7 @@
 pub mod bpf;
 pub mod caps;
 pub mod clone;
+pub mod command;
 pub mod entry;
 pub mod exec;
 pub mod fds;
