@@ -9,7 +9,7 @@ use runtime::plan::caps::CapSet;
 use runtime::plan::cgroup::Manager;
 use runtime::plan::devices::Null;
 use runtime::plan::facts::{
-    Caller, Cgroups, Facts, Hierarchy, Interest, Kernel, Ownership, Security, Setgroups, UserNs,
+    Caller, Cgroups, Facts, Hierarchy, Interest, Kernel, Maker, Ownership, Security, Setgroups, UserNs,
 };
 use runtime::plan::rootfs::Pivot;
 use runtime::plan::{Keyring, Options};
@@ -37,7 +37,11 @@ fn root() -> Facts {
         },
         kernel: Kernel { major: 6, minor: 12 },
         security: Security { apparmor: false, selinux: false },
-        cgroups: Cgroups { v1: Vec::new(), v2: Some(hierarchy(&[], "/sys/fs/cgroup", "/")) },
+        cgroups: Cgroups {
+            v1: Vec::new(),
+            v2: Some(hierarchy(&[], "/sys/fs/cgroup", "/")),
+            maker: Maker::Caller,
+        },
     }
 }
 
@@ -62,6 +66,7 @@ fn hybrid() -> Facts {
             .map(|name| hierarchy(&[name], &format!("/sys/fs/cgroup/{name}"), "/"))
             .to_vec(),
         v2: Some(hierarchy(&[], "/sys/fs/cgroup/unified", "/")),
+        maker: Maker::Caller,
     };
     facts
 }
@@ -122,6 +127,9 @@ fn measured(facts: &Facts, interest: Interest) -> Facts {
     if !interest.cgroups {
         facts.cgroups = Cgroups::default();
     }
+    if !interest.maker {
+        facts.cgroups.maker = Maker::Caller;
+    }
     facts
 }
 
@@ -170,6 +178,30 @@ fn limits_on_v2() {
     let mut config = small();
     merge(&mut config, limits());
     golden("limits_v2", &config, &root());
+}
+
+/// Logged in by ssh: in a scope of the machine's systemd, which is not his.
+#[test]
+fn a_limit_in_a_session_is_a_scope_of_the_users_systemd() {
+    let mut facts = user();
+    let own = "/user.slice/user-1000.slice/session-3.scope";
+    facts.cgroups.v2 = Some(hierarchy(&[], "/sys/fs/cgroup", own));
+    facts.cgroups.maker = Maker::Systemd;
+    let limit = json!({ "linux": { "resources": { "pids": { "limit": 20 } } } });
+    let place = json!({ "linux": { "cgroupsPath": "/a/box" } });
+    let devices = json!({ "linux": { "resources": { "devices": [{ "allow": false, "access": "rwm" }] } } });
+    for (patches, expected) in [
+        (vec![&limit], "user.slice/user-1000.slice/user@1000.service/user.slice/runc-box.scope"),
+        (vec![&limit, &place], "a/box"),
+        (vec![&devices], "user.slice/user-1000.slice/box"),
+        (vec![], "user.slice/user-1000.slice/box"),
+    ] {
+        let mut config = small();
+        patches.into_iter().for_each(|patch| merge(&mut config, patch.clone()));
+        let decided = decide(&config, &facts).unwrap();
+        assert!(decided.contains(&format!("path: \"{expected}\"")), "{config}: {decided}");
+        assert_eq!(decided.contains("manager: Systemd"), expected.ends_with(".scope"), "{config}");
+    }
 }
 
 #[test]

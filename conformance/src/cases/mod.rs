@@ -28,6 +28,7 @@ mod overwriting;
 mod process;
 mod redirects;
 mod rootless;
+mod rootless_cgroups;
 mod seccomp;
 mod state;
 mod systemd;
@@ -55,6 +56,7 @@ pub(crate) const ALL: &[&[Case]] = &[
     errors::CASES,
     cli_runc::CASES,
     rootless::CASES,
+    rootless_cgroups::CASES,
     escapes::CASES,
     redirects::CASES,
     faults::CASES,

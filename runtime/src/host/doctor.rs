@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::calls;
-use super::cgroup::file;
+use super::cgroup::{file, systemd_socket};
 use crate::plan::caps;
+use crate::plan::cgroup::systemd::Bus;
 use crate::plan::facts::{Caller, Cgroups, Facts, Kernel, UserNs};
 
 /// One thing that was looked at.
@@ -187,14 +188,10 @@ fn writable(what: &'static str, dir: &Path, names: &str) -> Finding {
 }
 
 fn systemd(caller: &Caller) -> Finding {
-    let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).unwrap_or_default();
-    let socket = match caller.may_on_host(caps::SYS_ADMIN) {
-        true => PathBuf::from("/run/systemd/private"),
-        false => own.join("systemd/private"),
-    };
-    match socket.exists() {
-        true => Finding::good("systemd", format!("answers at {}", socket.display())),
-        false => {
+    let bus = if caller.may_on_host(caps::SYS_ADMIN) { Bus::System } else { Bus::User };
+    match systemd_socket(bus) {
+        Some(socket) => Finding::good("systemd", format!("answers at {}", socket.display())),
+        None => {
             let mend = "log in through systemd-logind, or `loginctl enable-linger`; without it use --cgroup-manager cgroupfs";
             Finding::bad("systemd", State::Limited, "--systemd-cgroup cannot be used", mend)
         }

@@ -4,12 +4,15 @@ use std::os::linux::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+use nix::unistd::{AccessFlags, access};
 
 use super::cgroup::file::read_kernel;
+use super::cgroup::systemd_socket;
 use crate::error::{Error, Kind};
 use crate::plan::caps::{self, CapSet};
+use crate::plan::cgroup::systemd::Bus;
 use crate::plan::facts::{
-    Caller, Cgroups, Facts, Hierarchy, Interest, Kernel, Ownership, Security, Setgroups, UserNs,
+    Caller, Cgroups, Facts, Hierarchy, Interest, Kernel, Maker, Ownership, Security, Setgroups, UserNs,
 };
 
 /// Inode of the first user namespace, fixed in the kernel (PROC_USER_INIT_INO).
@@ -18,12 +21,30 @@ const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
 /// Who calls, on which kernel, with which cgroups.
 pub fn measure(interest: Interest) -> Result<Facts, Error> {
+    let caller = caller()?;
+    let mut cgroups = if interest.cgroups { cgroups()? } else { Cgroups::default() };
+    if interest.maker && needs_systemd(&caller, &cgroups) {
+        cgroups.maker = Maker::Systemd;
+    }
     Ok(Facts {
-        caller: caller()?,
+        caller,
         kernel: if interest.kernel { kernel()? } else { Kernel::default() },
         security: if interest.security { security() } else { Security::default() },
-        cgroups: if interest.cgroups { cgroups()? } else { Cgroups::default() },
+        cgroups,
     })
+}
+
+/// The kernel asks for a right over what the caller's cgroup and the new one have in common: the directory above both. (One in a user
+/// namespace of his own may be in a pid namespace too, whose numbers mean nothing to systemd.)
+fn needs_systemd(caller: &Caller, cgroups: &Cgroups) -> bool {
+    let Some(v2) = cgroups.v2.as_ref().filter(|_| cgroups.v1.is_empty()) else { return false };
+    if caller.may(caps::SYS_ADMIN) || caller.user_ns == UserNs::Nested {
+        return false;
+    }
+    let above = v2.own.parent().unwrap_or(Path::new("/"));
+    let above = v2.mount.join(above.strip_prefix("/").unwrap_or(above));
+    let may = |path: &Path| access(path, AccessFlags::W_OK).is_ok();
+    !(may(&above) && may(&above.join("cgroup.procs"))) && systemd_socket(Bus::User).is_some()
 }
 
 fn caller() -> Result<Caller, Error> {
@@ -111,7 +132,7 @@ fn cgroups() -> Result<Cgroups, Error> {
     let own = read("/proc/self/cgroup")?;
     if is_pure_v2() {
         let v2 = v2(&own, PathBuf::from(CGROUP_ROOT), Path::new("/"));
-        return Ok(Cgroups { v1: Vec::new(), v2: Some(v2) });
+        return Ok(Cgroups { v2: Some(v2), ..Cgroups::default() });
     }
     Ok(mounted(&read("/proc/self/mountinfo")?, &own))
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, LinuxResources, Process, Spec};
 
 use super::caps::CapSet;
 
@@ -27,19 +27,28 @@ pub struct Interest {
     pub security: bool,
     /// In the hierarchies, and where in them the caller is.
     pub cgroups: bool,
+    /// In who makes a cgroup for limits.
+    pub maker: bool,
 }
 
 impl Interest {
-    pub const ALL: Self = Self { kernel: true, security: true, cgroups: true };
+    pub const ALL: Self = Self { kernel: true, security: true, cgroups: true, maker: true };
+
+    const NONE: Self = Self { kernel: false, security: false, cgroups: false, maker: false };
 
     /// For a new container.
     pub fn of(spec: &Spec) -> Self {
-        Self { kernel: has_clocks(spec), security: is_labelled(spec.process().as_ref()), cgroups: true }
+        Self {
+            kernel: has_clocks(spec),
+            security: is_labelled(spec.process().as_ref()),
+            cgroups: true,
+            maker: has_limits(spec),
+        }
     }
 
     /// For a process in a container that exists, whose cgroup is on record.
     pub fn of_joining(spec: &Spec, process: &Process) -> Self {
-        Self { kernel: has_clocks(spec), security: is_labelled(Some(process)), cgroups: false }
+        Self { kernel: has_clocks(spec), security: is_labelled(Some(process)), ..Self::NONE }
     }
 }
 
@@ -47,6 +56,15 @@ impl Interest {
 fn has_clocks(spec: &Spec) -> bool {
     let listed = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
     listed.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::Time)
+}
+
+/// Anything but device rules, which go without a cgroup where the caller may not set them.
+pub(super) fn has_limits(spec: &Spec) -> bool {
+    let asked = spec.linux().as_ref().and_then(|linux| linux.resources().clone());
+    asked.is_some_and(|mut resources| {
+        resources.set_devices(None);
+        resources != LinuxResources::default()
+    })
 }
 
 fn is_labelled(process: Option<&Process>) -> bool {
@@ -128,6 +146,18 @@ pub struct Cgroups {
     pub v1: Vec<Hierarchy>,
     /// The one of v2: all there is, or beside v1 on a hybrid host.
     pub v2: Option<Hierarchy>,
+    /// `Caller` when not of interest.
+    pub maker: Maker,
+}
+
+/// Who makes the cgroup of a container that names no place for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Maker {
+    /// Beside the caller's own; or nobody.
+    #[default]
+    Caller,
+    /// An ordinary caller on a v2 host stands where he may make none, as in the session of an ssh login, and his systemd answers.
+    Systemd,
 }
 
 /// One mounted hierarchy.

@@ -29,6 +29,7 @@ fn freezer(record: &state::Cgroup) -> Option<Freezer<'_>> {
 fn needed(record: &state::Cgroup) -> Result<Freezer<'_>, Error> {
     freezer(record).ok_or_else(|| {
         Error::new(Kind::Unsupported, "freeze the container: it has no cgroup that can freeze")
+            .hint("without root and outside of a delegated cgroup it has one if it was created with a limit, or --systemd-cgroup")
     })
 }
 

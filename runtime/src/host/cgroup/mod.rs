@@ -31,6 +31,7 @@ pub use freeze::{freeze, is_frozen, thaw};
 pub use limit::{limit, refuse_in_use};
 pub use make::make;
 pub use procs::{ended_within, kill_all, procs};
+pub use systemd::socket as systemd_socket;
 
 /// A cgroup that exists, or that systemd will make around the first process.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use std::path::Path;
 
 use oci_spec::runtime::{LinuxResources, Spec};
 
-use super::facts::Facts;
+use super::facts::{Facts, Maker, has_limits};
 use super::{Need, Options, caps};
 use crate::error::Error;
 
@@ -59,7 +59,8 @@ pub fn plan(
 ) -> Result<Cgroup, Error> {
     let linux = spec.linux().as_ref();
     let mut resources = linux.and_then(|linux| linux.resources().clone()).unwrap_or_default();
-    let scope = match options.cgroups {
+    let manager = manager(spec, facts, options.cgroups);
+    let scope = match manager {
         Manager::Systemd => {
             systemd::ignore_weight_of_idle(&mut resources, warnings);
             systemd::fit(&mut resources);
@@ -67,7 +68,7 @@ pub fn plan(
         }
         _ => None,
     };
-    let places = match (options.cgroups, &scope) {
+    let places = match (manager, &scope) {
         (Manager::Disabled, _) => Vec::new(),
         (_, Some(scope)) => place::plan(
             Some(&Path::new("/").join(systemd::path(scope, facts)?)),
@@ -78,7 +79,7 @@ pub fn plan(
             place::plan(linux.and_then(|linux| linux.cgroups_path().as_deref()), &options.id, &facts.cgroups)?
         }
     };
-    let settings = match options.cgroups {
+    let settings = match manager {
         Manager::Disabled => Vec::new(),
         _ => settings(&resources, &places)?,
     };
@@ -94,7 +95,18 @@ pub fn plan(
     let owner = if privileged { owner::owner(spec) } else { None };
     let has_v1 = places.iter().any(|place| place.version == Version::V1);
     let unified = if has_v1 && !privileged { Need::BestEffort } else { Need::Required };
-    Ok(Cgroup { manager: options.cgroups, scope, places, settings, devices, owner, need, unified })
+    Ok(Cgroup { manager, scope, places, settings, devices, owner, need, unified })
+}
+
+/// A caller who may make no cgroup where he stands has his systemd make one, for limits that would be refused else. A place that the
+/// configuration names is kept to, and without limits a container goes without, at a fraction of the cost.
+fn manager(spec: &Spec, facts: &Facts, asked: Manager) -> Manager {
+    let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
+    let names_none = path.is_none_or(|path| path.as_os_str().is_empty());
+    match (asked, facts.cgroups.maker) {
+        (Manager::Cgroupfs, Maker::Systemd) if names_none && has_limits(spec) => Manager::Systemd,
+        _ => asked,
+    }
 }
 
 /// Every value for these directories; `update` uses it alone.

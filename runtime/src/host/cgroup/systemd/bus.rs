@@ -166,6 +166,12 @@ impl Connection {
     }
 }
 
+/// Where that systemd would be asked: its private socket, else the bus; None where there is neither.
+pub fn socket(bus: Bus) -> Option<PathBuf> {
+    let (private, shared) = sockets(bus);
+    [private, shared].into_iter().find(|path| path.exists())
+}
+
 /// Private socket, and the bus.
 fn sockets(bus: Bus) -> (PathBuf, PathBuf) {
     match bus {

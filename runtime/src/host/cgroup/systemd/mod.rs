@@ -5,6 +5,7 @@
 mod bus;
 mod message;
 
+pub use bus::socket;
 use bus::{Connection, Refused};
 use message::{Body, Reader};
 
