@@ -18,6 +18,8 @@ pub(crate) struct Spec {
 #[serde(default)]
 struct Linux {
     namespaces: Option<Vec<Namespace>>,
+    #[serde(rename = "cgroupsPath")]
+    cgroups_path: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -44,6 +46,16 @@ impl Spec {
         GROUPS.iter().find_map(|name| annotations.get(*name)).map(String::as_str)
     }
 
+    /// Whether the place of its cgroup is `slice:prefix:name`, which only systemd makes something of. Docker on a systemd host says so in
+    /// this way alone, where its runtime has a shim's name and no options.
+    pub(crate) fn names_a_scope(&self) -> bool {
+        let path = self.linux.as_ref().and_then(|linux| linux.cgroups_path.as_deref()).unwrap_or_default();
+        match path.split(':').collect::<Vec<_>>()[..] {
+            [slice, _, name] => slice.ends_with(".slice") && !name.is_empty() && !path.contains('/'),
+            _ => false,
+        }
+    }
+
     /// Whether the kernel kills every process of the container when its init ends.
     pub(crate) fn has_own_pids(&self) -> bool {
         let namespaces =
@@ -67,6 +79,25 @@ mod tests {
         assert_eq!(parse(both).group(), Some("g"));
         assert_eq!(parse(r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"s"}}"#).group(), Some("s"));
         assert_eq!(parse(r#"{"annotations":null}"#).group(), None);
+    }
+
+    #[test]
+    fn a_slice_a_prefix_and_a_name_are_a_scope() {
+        let names = |path: &str| parse(&format!(r#"{{"linux":{{"cgroupsPath":"{path}"}}}}"#)).names_a_scope();
+        for path in ["system.slice:docker:c1", "user.slice:ctr:c1", "a-b.slice::c1"] {
+            assert!(names(path), "{path}");
+        }
+        for path in [
+            "",
+            "/docker/c1",
+            "docker:c1:x",
+            "/system.slice:docker:c1",
+            "a.slice:docker:",
+            "a.slice:docker:c1:x",
+        ] {
+            assert!(!names(path), "{path}");
+        }
+        assert!(!parse(r#"{"linux":{"cgroupsPath":null}}"#).names_a_scope());
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::blocks;
 use super::containerd::{Containerd, IMAGE, PATIENCE, Privilege, archive, end, nothing_is_left, tells};
 use crate::case::{Case, Ctx};
 use crate::needs::Need;
@@ -35,12 +34,9 @@ fn delegated(ctx: &Ctx) -> Result<()> {
 
 /// The limits that root's containers have, and what needs a cgroup of the container's own.
 fn limited(ctx: &Ctx, containerd: &Containerd) -> Result<()> {
-    let (id, options) = (ctx.id("c"), ctx.path("coracle.toml"));
-    let block = blocks::of_the_shim(ctx, "SystemdCgroup = true")?;
-    std::fs::write(&options, block)?;
-    let (options, scope) = (options.display().to_string(), format!("user.slice:ctr:{id}"));
-    let fixed =
-        ["run", "--detach", "--runtime", "io.containerd.coracle.v2", "--runtime-config-path", &options];
+    let id = ctx.id("c");
+    let scope = format!("user.slice:ctr:{id}");
+    let fixed = ["run", "--detach", "--runtime", "io.containerd.coracle.v2"];
     let limits = ["--cgroup", &scope, "--memory-limit", "67108864"];
     containerd.ctr(&[&fixed[..], &limits, &[IMAGE, &id, "/probe", "stop"]].concat())?.success()?;
     let text = containerd.ctr(&["task", "metrics", "--format", "json", &id])?.success()?.out;

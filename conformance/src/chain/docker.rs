@@ -98,11 +98,23 @@ fn by_name(ctx: &Ctx) -> Result<()> {
     let engine = Engine { docker, runtime: "io.containerd.coracle.v2", id: ctx.id("c") };
     foreground(&engine)?;
     engine.waiting(&["--memory", "64m", "--memory-swap", "64m"])?;
+    in_a_scope(&engine)?;
     while_it_runs(ctx, &engine)?;
     ends(&engine)?;
     engine.run(&["--detach", "--name", &engine.id], &["/probe", "stop"])?.success()?;
     engine.on("rm", &["--force"])?;
     memory(&engine)
+}
+
+/// Docker's driver on a systemd host is systemd, of which it tells a shim by the shape of a path alone.
+fn in_a_scope(engine: &Engine) -> Result<()> {
+    if !Path::new("/run/systemd/system").exists() {
+        return Ok(());
+    }
+    let id = engine.docker.text(&["inspect", "--format", "{{.Id}}", &engine.id])?;
+    let own = std::fs::read_to_string(format!("/proc/{}/cgroup", engine.state("Pid")?))?;
+    ensure!(own.trim_end().ends_with(&format!("::/system.slice/docker-{id}.scope")), "it is in {own}");
+    Ok(())
 }
 
 /// Output, exit code, input, a terminal, and a program that is not there.
@@ -166,11 +178,8 @@ fn configured(ctx: &Ctx) -> Result<()> {
     docker_of_today()?;
     let (named, mark) = blocks::marking(ctx)?;
     let (daemon, options) = (blocks::of_the_shim(ctx, "{")?, blocks::of_the_shim(ctx, BINARY)?);
-    ensure!(daemon.contains(PLACE) && options.contains("\nSystemdCgroup = true"), "{daemon}{options}");
-    let mut options = options.replace("/usr/local/bin/runtime", &named);
-    if !Path::new("/run/systemd/system").exists() {
-        options = options.replace("SystemdCgroup = true", "SystemdCgroup = false");
-    }
+    ensure!(daemon.contains(PLACE), "{daemon}");
+    let options = options.replace("/usr/local/bin/runtime", &named);
     let place = ctx.path("coracle.toml");
     std::fs::write(&place, options)?;
     let daemon = daemon.replace(PLACE, &place.display().to_string());

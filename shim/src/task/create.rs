@@ -74,9 +74,10 @@ impl Shim {
     /// Everything that comes before the runtime; undone on failure.
     fn prepare(&mut self, request: api::CreateTaskRequest) -> Result<Creating, Error> {
         let bundle = PathBuf::from(&request.bundle);
-        let options = Options::parse(&request.options.clone().unwrap_or_default())?;
-        options::save(&bundle, &options)?;
         let spec = Spec::read(&bundle)?;
+        let mut options = Options::parse(&request.options.clone().unwrap_or_default())?;
+        options.systemd_cgroup |= spec.names_a_scope();
+        options::save(&bundle, &options)?;
         let choice = Choice {
             options: &options,
             bundle: &bundle,
