@@ -5,6 +5,7 @@
 
 #![warn(missing_docs)]
 
+pub mod attest;
 pub mod bundle;
 pub mod cli;
 pub mod context;

@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Room -> the rooms that it may name. This is the picture of the architecture.
-const ROOMS: [(&str, &[&str]); 17] = [
+const ROOMS: [(&str, &[&str]); 18] = [
     (
         "cli",
         &[
+            "attest",
             "bundle",
             "context",
             "diff",
@@ -28,6 +29,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
             "sys",
         ],
     ),
+    ("attest", &["error", "graph", "image", "registry", "store"]),
     ("dockerfile", &["error"]),
     ("graph", &["dockerfile", "error", "image", "registry", "store"]),
     (

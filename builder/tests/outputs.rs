@@ -152,3 +152,21 @@ fn a_program_gets_the_digests_in_files() {
     assert_eq!(meta["containerimage.config.digest"], site.document(&image)["config"]["digest"]);
     assert_eq!(meta["image.name"], "docker.io/library/x:1");
 }
+
+/// Each builder is the first process of its namespace, so no process id tells their drafts apart.
+#[test]
+fn two_builds_at_once_may_write_the_same_file() {
+    let site = two_layers();
+    site.write("out.tar.1", b"of somebody else");
+    let build = || site.build(&["-t", "x:1", "-o", "type=oci,dest=out.tar", "context"]).0;
+    let (one, other) = std::thread::scope(|scope| {
+        let (one, other) = (scope.spawn(build), scope.spawn(build));
+        (one.join().unwrap(), other.join().unwrap())
+    });
+    assert_eq!(one, other);
+    let saved = site.builder(&["save", "--format", "oci-archive", "-o", "saved.tar", "x:1"], b"");
+    assert!(saved.status.success());
+    assert!(fs::read(site.path("out.tar")).unwrap() == fs::read(site.path("saved.tar")).unwrap());
+    assert_eq!(fs::read(site.path("out.tar.1")).unwrap(), b"of somebody else");
+    assert_eq!(names(&site.path("")), ["context", "out.tar", "out.tar.1", "saved.tar", "store"]);
+}

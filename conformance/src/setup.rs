@@ -16,7 +16,7 @@ pub(crate) const USER: &str = "coracle";
 const SINGLE: &str = "coracle-single";
 
 /// A program that shows that a package is there, and the package.
-const PACKAGES: [(&str, &str); 20] = [
+const PACKAGES: [(&str, &str); 21] = [
     ("newuidmap", "uidmap"),
     ("pasta", "passt"),
     ("slirp4netns", "slirp4netns"),
@@ -33,6 +33,7 @@ const PACKAGES: [(&str, &str); 20] = [
     ("strace", "strace"),
     ("xz", "xz-utils"),
     ("skopeo", "skopeo"),
+    ("/usr/sbin/sshd", "openssh-server"),
     ("script", "bsdutils"),
     ("setpriv", "util-linux"),
     ("ip", "iproute2"),

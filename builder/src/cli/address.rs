@@ -5,14 +5,16 @@ use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use crate::attest;
 use crate::cli::Global;
-use crate::context::Repository;
+use crate::cli::attested::of_repository;
+use crate::context::{Repository, Ssh};
 use crate::error::{Error, Kind};
 use crate::graph::{self, NamedContext};
 use crate::image::{self, Input};
 use crate::layer::{self, Compression, Ownership, Unpack, Whiteouts};
 use crate::registry::{self, Reference};
-use crate::store::{Digest, Store, Workspace};
+use crate::store::{Digest, Hashed, Store, Workspace};
 use crate::sys::root;
 
 /// The name of images that came out of a layout: only their digest says which.
@@ -53,7 +55,7 @@ impl Address {
                 reference: git.reference,
                 subdir: git.subdir,
                 keep_git_dir: false,
-                agent: std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from),
+                ssh: Ssh::Users,
             }));
         }
         match text.split_once("://") {
@@ -99,19 +101,30 @@ impl Arrived {
 #[derive(Debug)]
 pub(crate) struct Courier<'a> {
     global: &'a Global,
+    agent: Option<&'a PathBuf>,
     store: Option<Store>,
     /// Kept for as long as the build uses what is in them.
     places: Vec<Workspace>,
+    /// What the address that was brought last gave.
+    origin: Option<attest::Source>,
+    /// The stream that was read last.
+    downloaded: Option<Digest>,
 }
 
 impl<'a> Courier<'a> {
-    pub(crate) fn new(global: &'a Global) -> Self {
-        Self { global, store: None, places: Vec::new() }
+    /// `agent` is that of `--ssh default`.
+    pub(crate) fn new(global: &'a Global, agent: Option<&'a PathBuf>) -> Self {
+        Self { global, agent, store: None, places: Vec::new(), origin: None, downloaded: None }
     }
 
     /// What holds the files that were brought.
     pub(crate) fn into_places(self) -> Vec<Workspace> {
         self.places
+    }
+
+    /// What the address that was brought last gave; `None`: it was no address.
+    pub(crate) fn take_origin(&mut self) -> Option<attest::Source> {
+        self.origin.take()
     }
 
     /// Fetches what is not here, and unpacks what is an archive.
@@ -127,10 +140,20 @@ impl<'a> Courier<'a> {
                     .map(drop)
                     .map_err(|error| Error::system("read the context from stdin", error))
             }),
-            Address::Http(url) => self.file(url, &mut |file| registry::download(url, None, file).map(drop)),
+            Address::Http(url) => {
+                let arrived = self.file(url, &mut |file| registry::download(url, None, file).map(drop))?;
+                let sum = self.downloaded.take().map(|digest| attest::Sum::of_digest(digest.as_str()));
+                self.origin = sum.map(|sum| attest::Source { uri: url.clone(), sum });
+                Ok(arrived)
+            }
             Address::Git(repository) => {
                 let place = self.place()?.join("files");
+                let mut repository = repository.clone();
+                if let Some(agent) = self.agent {
+                    repository.ssh = Ssh::Agent(agent.clone());
+                }
                 let commit = repository.resolve()?;
+                self.origin = Some(of_repository(&repository.remote, &repository.reference, &commit));
                 Ok(Arrived::Directory(repository.check_out(&commit, &place)?))
             }
             Address::Layout(place) => self.layout(place),
@@ -164,6 +187,10 @@ impl<'a> Courier<'a> {
         let mut file = File::options().read(true).write(true).create_new(true).open(&path).map_err(doing)?;
         fill(&mut file)?;
         file.flush().and_then(|()| file.rewind()).map_err(doing)?;
+        let mut hashed = Hashed::new(&mut file);
+        io::copy(&mut hashed, &mut io::sink()).map_err(doing)?;
+        self.downloaded = Some(hashed.finish().1.finish());
+        file.rewind().map_err(doing)?;
         let layer::Content::Archive(packing) = layer::sniff(&mut file).map_err(doing)? else {
             let mut text = Vec::new();
             file.take(LARGEST_TEXT + 1).read_to_end(&mut text).map_err(doing)?;
@@ -238,7 +265,7 @@ mod tests {
                 reference: reference.to_owned(),
                 subdir: subdir.to_owned(),
                 keep_git_dir: false,
-                agent: std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from),
+                ssh: Ssh::Users,
             })
         };
         for (text, expected) in [

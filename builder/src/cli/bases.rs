@@ -9,6 +9,8 @@ use crate::image::{self, Digest, Platform};
 use crate::progress::Sender;
 use crate::store::{Descriptor, Store, media};
 
+const NO_SCANNER: &str = "name a scanner that can be had with --sbom generator=IMAGE";
+
 /// When a registry is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pull {
@@ -43,7 +45,12 @@ pub(crate) fn lower(
             }
             Lowered::Needs(requests) => {
                 for request in requests {
-                    let resolved = resolve(&request, from)?;
+                    let is_scanner =
+                        inputs.scanner.as_ref().is_some_and(|scanner| scanner.image == request.reference);
+                    let resolved = resolve(&request, from).map_err(|error| match is_scanner {
+                        true => error.during("--sbom").hint(NO_SCANNER),
+                        false => error,
+                    })?;
                     inputs.bases.insert(request.key(), resolved);
                 }
             }

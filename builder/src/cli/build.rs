@@ -8,10 +8,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::bundle::{self, DEVICE_DIRECTORIES, DeviceRegistry, Limits, Ulimit};
-use crate::cli::annotation::{self, Annotation, Target};
+use crate::cli::annotation::{Annotation, Target};
+use crate::cli::attestation::{self, Wanted};
+use crate::cli::attested::{self, Asked};
 use crate::cli::bases::{self, Pull};
 use crate::cli::cache::{self, CacheTo};
-use crate::cli::deliver::{Built, deliver};
+use crate::cli::compose::{self, Built};
+use crate::cli::deliver::deliver;
 use crate::cli::failure::{self, OnFailure};
 use crate::cli::outline::{self, Format};
 use crate::cli::output::Output;
@@ -26,7 +29,7 @@ use crate::progress::{self, Event, Mode, Sender};
 use crate::registry::Reference;
 use crate::solve::{self, Exported, Extent, Solved};
 use crate::step::{Credentials, Interrupt};
-use crate::store::{Descriptor, Store, media};
+use crate::store::{Descriptor, Store};
 use crate::sys::userns::{self, Side};
 
 /// Builds an image from a Dockerfile
@@ -88,12 +91,8 @@ pub(crate) struct Args {
     /// Size of a RUN's /dev/shm
     #[arg(long, value_name = "SIZE", value_parser = bundle::parse_bytes)]
     shm_size: Option<u64>,
-    /// Provenance to attach: only `false`, since none is made
-    #[arg(long, value_name = "false", value_parser = no_attestation)]
-    provenance: Option<()>,
-    /// List of contents to attach: only `false`, since none is made
-    #[arg(long, value_name = "false", value_parser = no_attestation)]
-    sbom: Option<()>,
+    #[command(flatten)]
+    attestation: attestation::Flags,
     /// Where devices for RUN --device are described; may be given several times, the last counts first
     #[arg(long = "cdi-spec-dir", value_name = "DIR", default_values = DEVICE_DIRECTORIES)]
     device_directories: Vec<PathBuf>,
@@ -140,51 +139,52 @@ pub(crate) fn build(args: Args, global: &Global) -> Result<ExitCode, Error> {
         _ => return Err(Error::new(Kind::Invalid, format!("call {} is not known", args.call))),
     }
     let terminal = args.on_failure.terminal()?;
-    let loaded = args.recipe.load(global)?;
+    let wanted = args.attestation.wanted()?;
     let credentials = credential::read(&args.secrets, &args.agents)?;
+    let loaded = args.recipe.load(global, credentials.ssh.get("default"))?;
     let store = Store::open(&global.store_root()?)?;
     let _shared = store.share()?;
     // Pulling needs no namespaces, and a signal may end it at any moment: only the steps are carried out inside.
-    let graphs = shown(&args, |sender| plan(&args, &loaded, &store, sender))?;
+    let graphs = shown(&args, |sender| plan((&args, &wanted), &loaded, &store, sender))?;
     if let Side::Outer(code) = userns::enter()? {
         return Ok(code);
     }
     let interrupt = Arc::new(Interrupt::default());
     let entrusted = (store.clone(), credentials, terminal, Arc::clone(&interrupt));
-    let finish = |sender: &Sender| finish(&args, (&loaded, &graphs), entrusted, sender);
+    let finish = |sender: &Sender| finish((&args, &wanted), (&loaded, &graphs), entrusted, sender);
     shown(&args, |sender| solve::watched(&interrupt, &failure::give_up, || finish(sender)))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Builds the images, names them and gives them out.
 fn finish(
-    args: &Args,
+    (args, wanted): (&Args, &Wanted),
     (loaded, graphs): (&Loaded, &[Graph]),
     (store, credentials, terminal, interrupt): Entrusted,
     sender: &Sender,
 ) -> Result<(), Error> {
-    let solved = solve(args, (loaded, graphs), (store.clone(), credentials, terminal, interrupt), sender)?;
-    let (mut images, caches): (Vec<Descriptor>, Vec<_>) =
+    let started = args.recipe.says_times().then_some(loaded.began);
+    let entrusted = (store.clone(), credentials, terminal, interrupt);
+    let solved = solve((args, wanted), (loaded, graphs), entrusted, sender)?;
+    let asked = Asked { recipe: &args.recipe, loaded, wanted, started };
+    let said = graphs.iter().zip(&solved).map(|of_image| attested::said(&asked, &store, of_image));
+    let said = said.collect::<Result<Vec<_>, Error>>()?;
+    let (images, caches): (Vec<Descriptor>, Vec<_>) =
         solved.into_iter().map(|solved| (solved.image, solved.caches)).unzip();
-    for image in &mut images {
-        let platform = image.platform.clone().unwrap_or_else(Platform::host);
-        image.annotations.extend(annotation::chosen(&args.annotations, |target| {
-            matches!(target, Target::ManifestDescriptor(wanted) if annotation::suits(wanted.as_ref(), &platform))
-        }));
-    }
-    let of_index = annotation::chosen(&args.annotations, |target| *target == Target::Index);
-    let top = match images.as_slice() {
-        [image] if !is_index(args) && of_index.is_empty() => image.clone(),
-        [_] if !is_index(args) => {
-            let text = "annotation index: there is no index over the image of one platform";
-            return Err(Error::new(Kind::Invalid, text).hint(
-                "write it on the manifest, or make an index with --build-arg BUILDKIT_MULTI_PLATFORM=1",
-            ));
-        }
-        _ => index(&store, &images, of_index)?,
+    let is_index = images.len() > 1 || wanted.is_anything() || is_set(args, "BUILDKIT_MULTI_PLATFORM");
+    let built = Built {
+        store: &store,
+        images: images.into_iter().map(|image| compose::annotated(image, &args.annotations)).collect(),
+        said,
+        graphs,
+        tags: &args.tags,
+        index: compose::index_annotations(&args.annotations, is_index)?,
     };
-    let built = Built { store: &store, top: &top, images: &images, graphs, tags: &args.tags };
-    name(args, &store, &top)?;
+    let top = built.top()?;
+    for reference in &args.tags {
+        image::tag(&store, reference, &top)?;
+    }
+    compose::write_files(&built, &top, (args.iidfile.as_deref(), args.metadata_file.as_deref()))?;
     export(args, &store, &caches, sender)?;
     let pushed = args.push.then(|| Output::parse("type=registry")).transpose()?;
     for output in args.outputs.iter().chain(&pushed) {
@@ -214,38 +214,9 @@ fn export(
     Ok(())
 }
 
-fn no_attestation(text: &str) -> Result<(), String> {
-    match text {
-        "false" => Ok(()),
-        _ => Err("attestations are not made; only false is possible".to_owned()),
-    }
-}
-
-/// Whether an index is wanted even over a single image.
-fn is_index(args: &Args) -> bool {
-    is_set(args, "BUILDKIT_MULTI_PLATFORM")
-}
-
 fn is_set(args: &Args, name: &str) -> bool {
     let given = args.recipe.build_args.iter().filter_map(|arg| arg.split_once('='));
     given.filter(|(given, _)| *given == name).any(|(_, value)| matches!(value, "1" | "true"))
-}
-
-/// One name for the images of several platforms.
-fn index(
-    store: &Store,
-    manifests: &[Descriptor],
-    annotations: BTreeMap<String, String>,
-) -> Result<Descriptor, Error> {
-    let mut index = serde_json::json!({
-        "schemaVersion": 2,
-        "mediaType": media::INDEX,
-        "manifests": manifests,
-    });
-    if let (false, serde_json::Value::Object(fields)) = (annotations.is_empty(), &mut index) {
-        fields.insert("annotations".to_owned(), serde_json::json!(annotations));
-    }
-    store.put_blob(media::INDEX, index.to_string().as_bytes())
 }
 
 /// Carries out work while its progress is shown.
@@ -259,11 +230,17 @@ fn shown<T>(args: &Args, work: impl FnOnce(&Sender) -> Result<T, Error>) -> Resu
 }
 
 /// The graph for each platform.
-fn plan(args: &Args, loaded: &Loaded, store: &Store, sender: &Sender) -> Result<Vec<Graph>, Error> {
+fn plan(
+    (args, wanted): (&Args, &Wanted),
+    loaded: &Loaded,
+    store: &Store,
+    sender: &Sender,
+) -> Result<Vec<Graph>, Error> {
     let pull = if args.pull { Pull::Always } else { Pull::Missing };
     let mut graphs = Vec::new();
     for platform in args.recipe.platforms() {
-        let inputs = args.recipe.inputs(loaded, platform)?;
+        let mut inputs = args.recipe.inputs(loaded, platform)?;
+        inputs.scanner.clone_from(&wanted.scanner);
         let (graph, found) = bases::lower(loaded, inputs, &bases::Source { store, pull, sender })?;
         // The first says what is wrong with the file; the others would repeat it.
         if graphs.is_empty() {
@@ -278,7 +255,7 @@ fn plan(args: &Args, loaded: &Loaded, store: &Store, sender: &Sender) -> Result<
 }
 
 fn solve(
-    args: &Args,
+    (args, wanted): (&Args, &Wanted),
     (loaded, graphs): (&Loaded, &[Graph]),
     (store, credentials, terminal, interrupt): Entrusted,
     sender: &Sender,
@@ -318,6 +295,7 @@ fn solve(
         exports: [Extent::Min, Extent::Max].into_iter().filter(|extent| is_exported(args, *extent)).collect(),
         inline_cache: args.cache_to.iter().any(|to| to.target == cache::Target::Inline)
             || is_set(args, "BUILDKIT_INLINE_CACHE"),
+        names_sources: wanted.provenance.is_some(),
         annotations: of_manifests(&args.annotations),
     };
     graphs
@@ -354,31 +332,4 @@ fn limits(args: &Args) -> Limits {
         processes: args.ulimits.clone(),
         shm: args.shm_size,
     }
-}
-
-/// Gives the image its names, and writes the files that were asked for.
-fn name(args: &Args, store: &Store, descriptor: &Descriptor) -> Result<(), Error> {
-    for reference in &args.tags {
-        image::tag(store, reference, descriptor)?;
-    }
-    let digest = descriptor.digest.to_string();
-    if let Some(path) = &args.iidfile {
-        std::fs::write(path, &digest).map_err(|e| Error::system(format!("write {}", path.display()), e))?;
-    }
-    if let Some(path) = &args.metadata_file {
-        let names: Vec<String> = args.tags.iter().map(ToString::to_string).collect();
-        let config = match image::Document::parse(&store.read_blob(&descriptor.digest)?, "")? {
-            image::Document::Manifest(manifest) => Some(manifest.config.digest),
-            image::Document::Index(_) => None,
-        };
-        let metadata = serde_json::json!({
-            "containerimage.config.digest": config,
-            "containerimage.descriptor": descriptor,
-            "containerimage.digest": digest,
-            "image.name": names.join(","),
-        });
-        let text = format!("{metadata:#}\n");
-        std::fs::write(path, text).map_err(|e| Error::system(format!("write {}", path.display()), e))?;
-    }
-    Ok(())
 }

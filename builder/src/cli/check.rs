@@ -20,7 +20,7 @@ pub(crate) struct Args {
 
 /// Prints every broken rule to stdout; the exit code says whether there was one.
 pub(crate) fn check(args: &Args, global: &Global) -> Result<ExitCode, Error> {
-    let loaded = args.recipe.load(global)?;
+    let loaded = args.recipe.load(global, None)?;
     let mut inputs = args.recipe.inputs(&loaded, args.recipe.platform()?)?;
     let warnings = offline(&loaded, &mut inputs)?;
     let mut stdout = std::io::stdout().lock();

@@ -1,47 +1,31 @@
 //! Carrying out `--output`: the image as files, archives, or in a registry.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::attested_files;
+use super::compose::Built;
 use super::output::{Dest, Form, Output, Reach};
 use crate::diff::Clamp;
 use crate::error::{Error, Kind};
-use crate::graph::Graph;
 use crate::image::{self, Format, Found};
-use crate::layer::TarStream;
+use crate::layer::{Entry, EntryKind, TarStream};
 use crate::progress::Sender;
 use crate::registry::Reference;
 use crate::snapshot::{self, View, Wanted};
 use crate::step;
-use crate::store::{Descriptor, Key, Store};
-use crate::sys::root;
-
-/// What a build came to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Built<'a> {
-    pub(crate) store: &'a Store,
-    /// The image, or the index of several.
-    pub(crate) top: &'a Descriptor,
-    /// One for each platform.
-    pub(crate) images: &'a [Descriptor],
-    pub(crate) graphs: &'a [Graph],
-    /// The names of `--tag`.
-    pub(crate) tags: &'a [Reference],
-}
+use crate::store::{Descriptor, Key};
+use crate::sys::{draft, root};
 
 /// Writes one output.
 pub(crate) fn deliver(output: &Output, built: &Built<'_>, progress: &Sender) -> Result<(), Error> {
     let store = built.store;
     let top = match output.compression {
-        None => built.top.clone(),
-        Some(compression) => {
-            let of_base = built.graphs.iter().map(Graph::base_layers).min().unwrap_or(0);
-            let kept = if output.reach == Reach::All { 0 } else { of_base };
-            image::recompress(store, built.top, compression, kept)?
-        }
+        None => built.top()?,
+        Some(compression) => built.compressed(compression, output.reach == Reach::All)?,
     };
     let names = if output.names.is_empty() { built.tags } else { &output.names };
     let found =
@@ -61,7 +45,7 @@ pub(crate) fn deliver(output: &Output, built: &Built<'_>, progress: &Sender) -> 
         Form::Oci(dest) => write(dest, |out| image::save(store, (&all, None), Format::OciArchive, out)),
         Form::Docker(dest) => write(dest, |out| image::save(store, (&all, None), Format::DockerArchive, out)),
         Form::OciDirectory(directory) => image::save_directory(store, &all, directory),
-        Form::Tar(dest) => match built.images {
+        Form::Tar(dest) => match built.images.as_slice() {
             [image] => write(dest, |out| tar(built, image, out)),
             _ => Err(Error::new(Kind::Unsupported, "type=tar is for one platform")
                 .hint("choose one with --platform")),
@@ -107,10 +91,8 @@ pub(crate) fn write_file(
     fill: impl FnOnce(&mut dyn Write) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let doing = |error| Error::system(format!("write {}", path.display()), error);
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}", std::process::id()));
-    let draft = path.with_file_name(name);
-    let mut file = BufWriter::new(File::create_new(&draft).map_err(doing)?);
+    let (draft, file) = draft::create(path).map_err(doing)?;
+    let mut file = BufWriter::new(file);
     drafts().insert(draft.clone());
     let written =
         fill(&mut file).and_then(|()| file.flush().and_then(|()| fs::rename(&draft, path)).map_err(doing));
@@ -137,25 +119,41 @@ fn view(built: &Built<'_>, image: &Descriptor) -> Result<(View, Clamp), Error> {
 
 fn tar(built: &Built<'_>, image: &Descriptor, out: &mut dyn Write) -> Result<(), Error> {
     let (view, clamp) = view(built, image)?;
+    let doing = |error| Error::system("write the archive", error);
+    let said = attested_files::made(built.said_of(image), &view)?;
     let mut tar = TarStream::new(out);
     if let Some(top) = view.root() {
         let top = top.try_clone_to_owned().map_err(|error| Error::system("read the image's files", error))?;
         crate::diff::pack(&mut tar, &top, clamp)?;
     }
-    tar.finish().map_err(|error| Error::system("write the archive", error))
+    for (name, bytes) in said {
+        let mtime = match clamp {
+            Clamp::To(time) => time,
+            Clamp::Keep => 0,
+        };
+        let kind = EntryKind::File(bytes.len() as u64);
+        let entry = Entry { path: Path::new(&name), kind, mode: 0o644, uid: 0, gid: 0, mtime, xattrs: &[] };
+        tar.add(&entry, &mut &*bytes).map_err(doing)?;
+    }
+    tar.finish().map_err(doing)
 }
 
 /// Into what is there already; images of several platforms get a directory each.
 fn local(built: &Built<'_>, directory: &Path) -> Result<(), Error> {
-    for image in built.images {
-        let place = match (built.images, &image.platform) {
+    for image in &built.images {
+        let place = match (built.images.as_slice(), &image.platform) {
             ([_, _, ..], Some(platform)) => directory.join(platform.to_string().replace('/', "_")),
             _ => directory.to_owned(),
         };
         let doing = |error| Error::system(format!("write to {}", place.display()), error);
         fs::create_dir_all(&place).map_err(doing)?;
         let into = root::open_dir(&place).map_err(doing)?;
-        step::lay_out(view(built, image)?.0, &into).map_err(doing)?;
+        let view = view(built, image)?.0;
+        let said = attested_files::made(built.said_of(image), &view)?;
+        step::lay_out(view, &into).map_err(doing)?;
+        for (name, bytes) in said {
+            draft::replace(&place.join(&name), |file| file.write_all(&bytes)).map_err(doing)?;
+        }
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ pub(crate) struct Args {
 
 /// Base images that are not in the store are pulled, as a build would.
 pub(crate) fn graph(args: &Args, global: &Global) -> Result<ExitCode, Error> {
-    let loaded = args.recipe.load(global)?;
+    let loaded = args.recipe.load(global, None)?;
     let inputs = args.recipe.inputs(&loaded, args.recipe.platform()?)?;
     let store = Store::open(&global.store_root()?)?;
     let (sender, display) = progress::start(progress::Mode::Auto)?;

@@ -4,10 +4,14 @@
 
 mod address;
 mod annotation;
+mod attestation;
+mod attested;
+mod attested_files;
 mod bases;
 mod build;
 mod cache;
 mod check;
+mod compose;
 mod credential;
 mod deliver;
 mod failure;

@@ -25,7 +25,7 @@ pub(crate) enum Format {
 
 /// Lists the stages: name, what each starts from, and the comment that describes it.
 pub(crate) fn targets(recipe: &Recipe, format: Format, global: &Global) -> Result<ExitCode, Error> {
-    let loaded = recipe.load(global)?;
+    let loaded = recipe.load(global, None)?;
     let last = loaded.file.stages.len().saturating_sub(1);
     let stages = loaded.file.stages.iter().enumerate();
     let name = |stage: &Stage| stage.name.as_ref().map(|name| name.text.to_ascii_lowercase());
@@ -59,7 +59,7 @@ struct Argument {
 
 /// Lists what the target takes: arguments, secrets and agents.
 pub(crate) fn outline(recipe: &Recipe, format: Format, global: &Global) -> Result<ExitCode, Error> {
-    let loaded = recipe.load(global)?;
+    let loaded = recipe.load(global, None)?;
     let mut inputs = recipe.inputs(&loaded, recipe.platform()?)?;
     let (graph, _, _) = without_bases(&loaded, &mut inputs)?;
     let arguments = arguments(&loaded, &graph);

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
+use crate::attest;
 use crate::cli::Global;
 use crate::cli::address::{Address, Arrived, Courier};
 use crate::cli::recipe_file::{self, Files, Whose};
@@ -69,14 +71,21 @@ pub(crate) struct Loaded {
     pub(crate) context: Option<PathBuf>,
     /// The named contexts and where they are.
     pub(crate) contexts: BTreeMap<String, (NamedContext, Option<PathBuf>)>,
+    /// When the build began.
+    pub(crate) began: SystemTime,
+    /// Where the context came from, if that is an address.
+    pub(crate) origin: Option<attest::Source>,
+    /// Where named contexts that are addresses came from.
+    pub(crate) origins: BTreeMap<String, attest::Source>,
     /// What was brought here for this build.
     _places: Vec<Workspace>,
 }
 
 impl Recipe {
-    /// Brings the contexts here, and reads and parses the Dockerfile and the ignore file.
-    pub(crate) fn load(&self, global: &Global) -> Result<Loaded, Error> {
-        let mut courier = Courier::new(global);
+    /// Brings the contexts here, over ssh with the keys of `agent` too, and reads and parses the Dockerfile and the ignore file.
+    pub(crate) fn load(&self, global: &Global, agent: Option<&PathBuf>) -> Result<Loaded, Error> {
+        let began = SystemTime::now();
+        let mut courier = Courier::new(global, agent);
         let address = Address::parse(&self.context)?;
         let whose = if matches!(address, Address::Directory(_)) { Whose::Users } else { Whose::Strangers };
         let (context, text) = match self.arrived(&address, &mut courier)? {
@@ -87,6 +96,7 @@ impl Recipe {
                 return Err(refuse(text).hint("name it with --build-context, and take from it with --from"));
             }
         };
+        let origin = courier.take_origin();
         let found = Files { file: self.file.as_deref(), context: context.as_deref(), whose };
         let source = match text {
             Some(bytes) => {
@@ -99,13 +109,15 @@ impl Recipe {
             file.directives.check = directive::parse_check(text).map_err(refuse)?;
         }
         let ignore = found.ignore()?;
-        let mut contexts = BTreeMap::new();
+        let (mut contexts, mut origins) = (BTreeMap::new(), BTreeMap::new());
         for text in &self.build_contexts {
             let (name, place) = pair("build context", text)?;
             let arrived = courier.bring(&Address::parse(&place)?)?.named(&name)?;
+            origins.extend(courier.take_origin().map(|origin| (name.clone(), origin)));
             contexts.insert(name, arrived);
         }
-        Ok(Loaded { source, file, ignore, context, contexts, _places: courier.into_places() })
+        let _places = courier.into_places();
+        Ok(Loaded { source, file, ignore, context, contexts, began, origin, origins, _places })
     }
 
     /// With `-f`, standard input is a context's files or nothing at all.
@@ -171,12 +183,17 @@ impl Recipe {
         Ok(inputs)
     }
 
+    /// Whether times are as they are: what says when it was made is another thing each time.
+    pub(crate) fn says_times(&self) -> bool {
+        self.timestamps == "keep"
+    }
+
     /// The names of `--allow device`, an empty one for all.
     pub(crate) fn allowed_devices(&self) -> Vec<String> {
         self.allow.iter().filter_map(|text| device(text)).map(str::to_owned).collect()
     }
 
-    fn build_args(&self) -> Result<BTreeMap<String, String>, Error> {
+    pub(crate) fn build_args(&self) -> Result<BTreeMap<String, String>, Error> {
         let mut args = BTreeMap::new();
         // As every builder does: the caller's epoch counts unless an argument says otherwise.
         if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {

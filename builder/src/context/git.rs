@@ -8,6 +8,12 @@ use std::process::{Command, Stdio};
 use crate::error::{Error, Kind};
 use crate::sys::root;
 
+/// ssh as the user has it, but for questions.
+const OF_USER: &str = "ssh -o BatchMode=yes";
+/// The same in a user namespace, where ssh takes itself for root's: it looks for the home of its user id, and not in HOME.
+const OF_BUILD: &str = "if [ -r \"$HOME/.ssh/config\" ]; then set -- -F \"$HOME/.ssh/config\" \"$@\"; fi; \
+    ssh -o BatchMode=yes -o \"UserKnownHostsFile=$HOME/.ssh/known_hosts\"";
+
 /// What of a repository is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repository {
@@ -19,8 +25,19 @@ pub struct Repository {
     pub subdir: String,
     /// Whether `.git` stays.
     pub keep_git_dir: bool,
-    /// The socket of an agent for `ssh://`.
-    pub agent: Option<PathBuf>,
+    /// Whose keys it is asked with over ssh.
+    pub ssh: Ssh,
+}
+
+/// What a repository is asked with over ssh: in a Dockerfile stands what its author wants, not what the user allows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ssh {
+    /// Nothing.
+    Refused,
+    /// What the user's own ssh has.
+    Users,
+    /// The agent behind this socket, and what the user's own ssh has.
+    Agent(PathBuf),
 }
 
 impl Repository {
@@ -64,7 +81,14 @@ impl Repository {
         }
         git(&["checkout", "--quiet", "--detach", commit, "--"])?;
         if place.join(".gitmodules").exists() {
-            git(&["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"])?;
+            let update = ["submodule", "--quiet", "update", "--init", "--recursive"];
+            if git(&[&update[..], &["--depth=1"]].concat()).is_err() {
+                // The commit is not the newest of its branch, and the server does not give it alone: all of them, anew, since
+                // what is shallow stays so.
+                git(&["submodule", "--quiet", "deinit", "--all", "--force"])?;
+                fs::remove_dir_all(place.join(".git/modules")).map_err(doing)?;
+                git(&update)?;
+            }
         }
         if !self.keep_git_dir {
             let directory = root::open_dir(place).map_err(doing)?;
@@ -103,13 +127,8 @@ impl Repository {
         for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"] {
             command.env_remove(name);
         }
-        command
-            .env("LC_ALL", "C")
-            .env("GIT_TERMINAL_PROMPT", "0")
-            .env("GIT_ALLOW_PROTOCOL", "http:https:git:ssh");
-        if let Some(agent) = &self.agent {
-            command.env("SSH_AUTH_SOCK", agent);
-        }
+        command.env("LC_ALL", "C").env("GIT_TERMINAL_PROMPT", "0");
+        self.allow(&mut command);
         if let Some(at) = at {
             command.current_dir(at);
         }
@@ -121,10 +140,56 @@ impl Repository {
             let missing = Error::new(Kind::Unsupported, format!("{doing}: git is not installed"));
             return Err(missing.hint("repositories are fetched by the git program"));
         }
-        let said = String::from_utf8_lossy(&output.stderr);
-        let line = said.lines().find(|line| line.starts_with("fatal: ")).or_else(|| said.lines().last());
-        let line = line.unwrap_or("it failed").trim_start_matches("fatal: ");
-        Err(Error::new(Kind::System, format!("{doing}: {line}")))
+        Err(failed(&doing, &String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// Which protocols git may speak, and how its ssh asks: nobody would answer it at the terminal.
+    fn allow(&self, command: &mut Command) {
+        let others = "http:https:git";
+        if self.ssh == Ssh::Refused {
+            command.env("GIT_ALLOW_PROTOCOL", others);
+            return;
+        }
+        command.env("GIT_ALLOW_PROTOCOL", format!("{others}:ssh"));
+        if let Ssh::Agent(socket) = &self.ssh {
+            command.env("SSH_AUTH_SOCK", socket);
+        }
+        if !has_own_ssh() {
+            let ssh = if self.ssh == Ssh::Users { OF_USER } else { OF_BUILD };
+            command.env("GIT_SSH_COMMAND", ssh).env("GIT_SSH_VARIANT", "ssh");
+        }
+    }
+}
+
+/// Whether the user has told git what to run for ssh.
+fn has_own_ssh() -> bool {
+    let is_set = |name: &&str| std::env::var_os(name).is_some();
+    let configured = || {
+        let mut command = Command::new("git");
+        command.args(["config", "--get", "core.sshCommand"]).stdin(Stdio::null()).current_dir("/");
+        command.output().is_ok_and(|output| output.status.success())
+    };
+    ["GIT_SSH_COMMAND", "GIT_SSH"].iter().any(is_set) || configured()
+}
+
+/// The line in which git says why; ssh says it before git does.
+fn failed(doing: &str, said: &str) -> Error {
+    let of_ssh =
+        |line: &&str| line.contains("Host key verification failed") || line.contains("Permission denied (");
+    let find = |test: &dyn Fn(&&str) -> bool| said.lines().find(test);
+    let line = find(&of_ssh)
+        .or_else(|| find(&|line| line.starts_with("fatal: ")))
+        .or_else(|| said.lines().last())
+        .unwrap_or("it failed")
+        .trim_start_matches("fatal: ");
+    let failed = Error::new(Kind::System, format!("{doing}: {}", line.trim_end()));
+    if line.contains("Host key verification failed") {
+        return failed
+            .hint("connect once by ssh, or add the host's key to ~/.ssh/known_hosts by ssh-keyscan");
+    }
+    match line.contains("transport 'ssh' not allowed") {
+        true => failed.hint("a build asks over ssh with --ssh default"),
+        false => failed,
     }
 }
 

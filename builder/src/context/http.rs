@@ -40,7 +40,7 @@ pub struct Download {
 /// # Errors
 /// The way there; another content than asked for.
 pub fn download(store: &Store, url: &str, checksum: Option<&str>, place: &Path) -> Result<Download, Error> {
-    let key = Key::from(&Digest::of(format!("download\0{url}").as_bytes()));
+    let key = key(url);
     let known = store.record(&key)?;
     let known = known.and_then(|record| {
         let blob = record.blobs.first()?.clone();
@@ -61,6 +61,16 @@ pub fn download(store: &Store, url: &str, checksum: Option<&str>, place: &Path) 
     let blob = store.open_blob(&digest)?;
     blob.metadata().and_then(|found| reflink::copy(&blob, &file, found.len())).map_err(doing)?;
     Ok(Download { tree: Tree::directory(place, None)?, name, digest })
+}
+
+/// Whether the store has had something from the address.
+#[must_use]
+pub fn is_known(store: &Store, url: &str) -> bool {
+    store.record(&key(url)).is_ok_and(|record| record.is_some())
+}
+
+fn key(url: &str) -> Key {
+    Key::from(&Digest::of(format!("download\0{url}").as_bytes()))
 }
 
 fn fetch(

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Network;
+use super::{Network, Scanner};
 use crate::image::{Config, Digest, Platform};
 use crate::registry::Reference;
 
@@ -33,6 +33,8 @@ pub struct Inputs {
     pub renew: Renew,
     /// `--timestamps`.
     pub timestamps: Timestamps,
+    /// `--sbom`.
+    pub scanner: Option<Scanner>,
 }
 
 impl Inputs {
@@ -52,6 +54,7 @@ impl Inputs {
             allowed: BTreeSet::new(),
             renew: Renew::None,
             timestamps: Timestamps::Clamped,
+            scanner: None,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::args;
 use super::inputs::{BaseRequest, Inputs, NamedContext, Renew};
+use super::scan;
 use super::stage::{self, Stage};
 use super::state::{PATH, State};
 use super::time;
@@ -57,19 +58,23 @@ pub fn lower(file: &ast::File, source: &Source, inputs: &Inputs) -> Result<Lower
     walk.read_globals()?;
     let target = walk.target()?;
     let state = walk.stage(target)?;
+    let scan = scan::lower(&mut walk, state.as_ref(), target)?;
     let lowered = match state {
-        Some(state) if walk.needs.is_empty() => Lowered::Graph(Box::new(finish(walk.nodes, state, inputs))),
+        Some(state) if walk.needs.is_empty() => {
+            Lowered::Graph(Box::new(finish((walk.nodes, scan), state, inputs)))
+        }
         _ => Lowered::Needs(walk.needs),
     };
     Ok(Lowering { lowered, warnings: walk.warnings, unused_args: args::unused(file, inputs) })
 }
 
-fn finish(nodes: Vec<Node>, mut state: State, inputs: &Inputs) -> Graph {
+fn finish((nodes, scan): (Vec<Node>, Option<NodeId>), mut state: State, inputs: &Inputs) -> Graph {
     let labels = inputs.labels.iter().map(|(name, value)| (name.clone(), value.clone()));
     state.config.config.labels.extend(labels);
     Graph {
         nodes,
         result: state.node,
+        scan,
         config: state.config,
         history: state.history,
         platform: state.platform,
@@ -209,6 +214,11 @@ impl<'a> Walk<'a> {
         Ok(state)
     }
 
+    /// The stages that are needed, each as its last instruction left it.
+    pub(super) fn walked(&self) -> impl Iterator<Item = (usize, &State)> {
+        self.done.iter().filter_map(|(index, state)| Some((*index, state.as_ref()?)))
+    }
+
     fn start(&mut self, index: usize, stage: &ast::Stage) -> Result<Option<State>, Error> {
         let name = self.global(&stage.base, Rule::UndefinedArgInFrom)?;
         if stage.base.text.contains('$') {
@@ -315,7 +325,7 @@ impl<'a> Walk<'a> {
         Ok(Some(self.state(node, resolved.config.clone(), platform)))
     }
 
-    fn image_node(
+    pub(super) fn image_node(
         &mut self,
         index: usize,
         request: BaseRequest,

@@ -2,7 +2,7 @@
 //!
 //! Pure: no file, no clock, no environment. What the Dockerfile refers to outside itself (base images, named
 //! contexts, arguments) comes in through `Inputs`. Invariant: a node stands after everything that it needs, and
-//! every node of a graph is needed by its result.
+//! every node of a graph is needed by its result, or by the scan of it.
 
 mod args;
 mod config;
@@ -15,9 +15,11 @@ mod inputs;
 mod key;
 mod lower;
 mod mounts;
+mod needed;
 mod operation;
 mod path;
 mod run;
+mod scan;
 mod show;
 mod stage;
 mod state;
@@ -36,6 +38,7 @@ pub use operation::{
     Access, Base, Copy, Credential, DestKind, Device, From, Git, Inline, Mount, MountKind, Network,
     Operation, Run, Security, Sharing, Source, Unpack, Workdir,
 };
+pub use scan::{RESULT_SCAN, SCANNED, Scanner};
 pub use show::show;
 
 /// Position of a node in its graph.
@@ -49,6 +52,8 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// The node whose file system is the image.
     pub result: NodeId,
+    /// The node that leaves the lists of what the image contains in `SCANNED`.
+    pub scan: Option<NodeId>,
     /// The image's config: complete but for `created`, the layers of this build and its own part of the history.
     pub config: Config,
     /// What this build adds to the history, oldest first.

@@ -14,6 +14,9 @@ pub fn show(graph: &Graph) -> String {
     let config = serde_json::to_string_pretty(&graph.config).unwrap_or_default();
     // Writing into a String cannot fail.
     let _ = writeln!(out, "result #{} for {}", graph.result.0, graph.platform);
+    if let Some(scan) = graph.scan {
+        let _ = writeln!(out, "scan #{}", scan.0);
+    }
     let _ = writeln!(out, "time {}", graph.time.map_or_else(|| "kept".to_owned(), |t| t.to_string()));
     for entry in &graph.history {
         let node = entry.node.map_or_else(|| "no layer".to_owned(), |node| format!("#{}", node.0));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{HistoryEntry, NodeId};
+use super::{HistoryEntry, NodeId, scan};
 use crate::image::{Config, Platform};
 
 /// What `RUN` in shell form starts with unless SHELL says otherwise.
@@ -49,6 +49,9 @@ impl State {
 
     /// The variables that instructions expand: of ENV and ARG the later.
     pub(super) fn variable(&self, name: &str) -> Option<String> {
+        if scan::is_argument(name) {
+            return None;
+        }
         let arg = || {
             let found = self.args.iter().rev().find(|(n, value)| n == name && value.is_some());
             found.and_then(|(_, value)| value.clone())

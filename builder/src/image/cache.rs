@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use super::manifest::{Document, Index};
 use crate::error::{Error, Kind};
 use crate::registry::{Access, Credentials, Reference, Repository, Settings};
 use crate::store::{Descriptor, Digest, Platform, Store, media};
+use crate::sys::draft;
 
 /// The media type of the records.
 const RECORDS: &str = "application/vnd.coracle.cache.v1+json";
@@ -221,16 +222,12 @@ fn copy_out(store: &Store, directory: &Path, blob: &Descriptor) -> Result<(), Er
         return Ok(());
     }
     fs::create_dir_all(path.parent().unwrap_or(directory)).map_err(doing)?;
-    let draft = path.with_extension(std::process::id().to_string());
-    let mut file = File::create(&draft).map_err(doing)?;
-    io::copy(&mut store.open_blob(&blob.digest)?, &mut file).map_err(doing)?;
-    fs::rename(&draft, &path).map_err(doing)
+    let mut from = store.open_blob(&blob.digest)?;
+    draft::replace(&path, |file| io::copy(&mut from, file).map(drop)).map_err(doing)
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let draft = path.with_extension(std::process::id().to_string());
-    fs::write(&draft, bytes)
-        .and_then(|()| fs::rename(&draft, path))
+    draft::replace(path, |file| file.write_all(bytes))
         .map_err(|error| Error::system(format!("write {}", path.display()), error))
 }
 

@@ -1,7 +1,7 @@
 //! Saving images as one tar: an OCI layout, or the archive that `docker load` has always taken.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -14,6 +14,7 @@ use super::whole::chosen;
 use crate::error::{Error, Kind};
 use crate::layer::{Compression, Entry, EntryKind, TarStream, decoder};
 use crate::store::{Descriptor, Digest, NAME, Platform, Store, media};
+use crate::sys::draft;
 
 /// Under which containerd and Docker look for a name.
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
@@ -86,7 +87,7 @@ fn oci(store: &Store, images: &[(&Found, Descriptor)], tar: &mut Target<'_>) -> 
 }
 
 fn gather(store: &Store, descriptor: &Descriptor, blobs: &mut BTreeSet<Digest>) -> Result<(), Error> {
-    match Document::parse(&store.read_blob(&descriptor.digest)?, "")? {
+    match Document::parse_any(&store.read_blob(&descriptor.digest)?, "")? {
         Document::Manifest(manifest) => {
             blobs.extend(manifest.layers.into_iter().chain([manifest.config]).map(|blob| blob.digest));
         }
@@ -112,10 +113,7 @@ fn docker(store: &Store, images: &[(&Found, Descriptor)], tar: &mut Target<'_>) 
     let mut written = BTreeSet::new();
     let mut list = Vec::new();
     for (image, descriptor) in images {
-        let Document::Manifest(manifest) = Document::parse(&store.read_blob(&descriptor.digest)?, "")? else {
-            let text = "save: a docker-archive holds one platform of an image";
-            return Err(Error::new(Kind::Unsupported, text).hint("choose one with --platform"));
-        };
+        let manifest = only(store, descriptor)?;
         let layers = docker_layers(store, &manifest, tar, &mut written)?;
         let config = format!("{}.json", manifest.config.digest.hex());
         if written.insert(config.clone()) {
@@ -131,6 +129,22 @@ fn docker(store: &Store, images: &[(&Found, Descriptor)], tar: &mut Target<'_>) 
     let text = serde_json::to_vec(&list)
         .map_err(|error| Error::new(Kind::Invalid, format!("write JSON: {error}")))?;
     tar.bytes("manifest.json", &text)
+}
+
+/// The image, or the one image of an index; what is said of it has no place in a docker-archive.
+fn only(store: &Store, descriptor: &Descriptor) -> Result<Manifest, Error> {
+    let index = match Document::parse(&store.read_blob(&descriptor.digest)?, "")? {
+        Document::Manifest(manifest) => return Ok(manifest),
+        Document::Index(index) => index,
+    };
+    let mut images = index.images();
+    if let (Some(image), None) = (images.next(), images.next())
+        && !image.is_index()
+    {
+        return only(store, image);
+    }
+    let text = "save: a docker-archive holds one platform of an image";
+    Err(Error::new(Kind::Unsupported, text).hint("choose one with --platform"))
 }
 
 /// A tar tells a file's size before its content: each layer is decompressed once to measure it and once to write it.
@@ -184,10 +198,7 @@ impl Target<'_> {
             return self.entry(name, EntryKind::File(size), content);
         };
         let path = top.join(name);
-        let draft = path.with_extension(std::process::id().to_string());
-        File::create(&draft)
-            .and_then(|mut file| io::copy(content, &mut file))
-            .and_then(|_| fs::rename(&draft, &path))
+        draft::replace(&path, |file| io::copy(content, file).map(drop))
             .map_err(|error| Error::system(format!("write {}", path.display()), error))
     }
 

@@ -201,25 +201,34 @@ fn layout(store: &Store, source: &Source) -> Result<Vec<Imported>, Error> {
         // A bare tag, as skopeo writes it, is no name.
         let whole = named.as_ref().filter(|name| name.contains(['/', ':']));
         let reference = whole.and_then(|name| name.parse::<Reference>().ok());
-        document(store, source, &descriptor)?;
+        document(store, source, &descriptor, Document::parse)?;
         found.push(Imported { descriptor, reference, annotated: named });
     }
     Ok(found)
 }
 
 /// The manifest or index, and all that it points at; images of an index that are not there are left out.
-fn document(store: &Store, source: &Source, descriptor: &Descriptor) -> Result<(), Error> {
+fn document(
+    store: &Store,
+    source: &Source,
+    descriptor: &Descriptor,
+    parse: fn(&[u8], &str) -> Result<Document, Error>,
+) -> Result<(), Error> {
     blob(store, source, descriptor)?;
-    match Document::parse(&store.read_blob(&descriptor.digest)?, &descriptor.media_type)? {
+    match parse(&store.read_blob(&descriptor.digest)?, &descriptor.media_type)? {
         Document::Index(index) => {
             for child in index.manifests.iter().filter(|child| source.has(&blob_name(&child.digest))) {
-                document(store, source, child)?;
+                let is_image = !child.is_attestation();
+                document(store, source, child, if is_image { Document::parse } else { Document::parse_any })?;
             }
             Ok(())
         }
         Document::Manifest(manifest) => {
             for part in manifest.layers.iter().chain([&manifest.config]) {
                 blob(store, source, part)?;
+            }
+            if !manifest.is_image() {
+                return Ok(());
             }
             parse_config(&store.read_blob(&manifest.config.digest)?, &manifest).map(drop)
         }

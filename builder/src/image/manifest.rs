@@ -59,8 +59,18 @@ pub enum Document {
 }
 
 impl Document {
-    /// Reads either. `said` is the type by which it came, empty where that is not known.
+    /// Reads either. `said` is the type by which it came, empty where that is not known. A manifest of anything but an image is
+    /// refused.
     pub fn parse(bytes: &[u8], said: &str) -> Result<Self, Error> {
+        let document = Self::parse_any(bytes, said)?;
+        if let Self::Manifest(manifest) = &document {
+            manifest.check()?;
+        }
+        Ok(document)
+    }
+
+    /// As `parse`, but what an index has besides images is taken too.
+    pub fn parse_any(bytes: &[u8], said: &str) -> Result<Self, Error> {
         let invalid = |why: String| Error::new(Kind::Invalid, format!("read a manifest: {why}"));
         let value: Value = serde_json::from_slice(bytes).map_err(|error| invalid(error.to_string()))?;
         let has = |name: &str| value.get(name).is_some_and(|field| !field.is_null());
@@ -96,9 +106,7 @@ impl Document {
     }
 
     fn manifest(value: Value) -> Result<Self, Error> {
-        let manifest: Manifest = serde_json::from_value(value).map_err(|error| not_valid(&error))?;
-        manifest.check()?;
-        Ok(Self::Manifest(manifest))
+        serde_json::from_value(value).map(Self::Manifest).map_err(|error| not_valid(&error))
     }
 
     /// The media type that a descriptor of it has.
@@ -121,6 +129,11 @@ impl Manifest {
     pub fn new(config: Descriptor, layers: Vec<Descriptor>, annotations: BTreeMap<String, String>) -> Self {
         let media_type = media::MANIFEST.to_owned();
         Self { schema_version: 2, media_type, config, layers, annotations, other: BTreeMap::new() }
+    }
+
+    /// Whether it is an image's, which can be unpacked.
+    pub fn is_image(&self) -> bool {
+        self.check().is_ok()
     }
 
     /// Only images: an artifact has a config or layers of other types, which nobody here could unpack.
@@ -150,6 +163,11 @@ impl Index {
         // An index of one image may leave its platform out; the config says what it is.
         let only = || images().next().filter(|image| self.manifests.len() == 1 && image.platform.is_none());
         images().find(exact).or_else(|| images().find(suits)).or_else(only)
+    }
+
+    /// The images, without what is said of them.
+    pub fn images(&self) -> impl Iterator<Item = &Descriptor> {
+        self.manifests.iter().filter(|manifest| !manifest.is_attestation())
     }
 
     /// What there is to choose from, as a line.

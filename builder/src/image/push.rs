@@ -114,7 +114,7 @@ struct Push<'a> {
 impl Push<'_> {
     fn child(&self, child: &Descriptor) -> Result<(), Error> {
         let bytes = self.store.read_blob(&child.digest)?;
-        match Document::parse(&bytes, "")? {
+        match Document::parse_any(&bytes, "")? {
             Document::Manifest(manifest) => self.image(&manifest)?,
             Document::Index(_) => return Err(Error::new(Kind::Invalid, "it is an index in an index")),
         }

@@ -55,8 +55,17 @@ pub fn recompress(
     let manifest = match Document::parse(&store.read_blob(&image.digest)?, "")? {
         Document::Manifest(manifest) => manifest,
         Document::Index(mut index) => {
-            for child in &mut index.manifests {
+            let before = index.manifests.clone();
+            for child in index.manifests.iter_mut().filter(|child| !child.is_attestation()) {
                 *child = recompress(store, child, compression, kept)?;
+            }
+            if index.manifests == before {
+                return Ok(image.clone());
+            }
+            if before.iter().any(Descriptor::is_attestation) {
+                let text = "recompress: the image has attestations, which are about its layers as they are";
+                return Err(Error::new(Kind::Unsupported, text)
+                    .hint("leave the compression as it is, or give it to the build that attests"));
             }
             let bytes = serde_json::to_vec(&index)
                 .map_err(|error| Error::new(Kind::Invalid, format!("write an index: {error}")))?;

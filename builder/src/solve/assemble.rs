@@ -1,12 +1,13 @@
 //! The image's config and manifest, from the chains of the graph.
 
+use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Env;
 use super::cell::{self, Chain};
 use super::solver::Done;
 use crate::error::Error;
-use crate::graph::{Graph, HISTORY_COMMENT};
+use crate::graph::{Graph, HISTORY_COMMENT, NodeId};
 use crate::image::{self, CacheRecords, History, INLINE, Platform};
 use crate::layer::Compression;
 use crate::store::Descriptor;
@@ -50,6 +51,16 @@ pub(super) fn assemble(
     image::put(&env.store, &config, &layers, annotations)
 }
 
+/// How many layers are there after each node that the result stands on.
+pub(super) fn heights(graph: &Graph, done: &[Done]) -> BTreeMap<NodeId, usize> {
+    let (mut heights, mut next) = (BTreeMap::new(), Some(graph.result));
+    while let Some(id) = next {
+        heights.insert(id, done.get(id.0).map_or(0, |done| done.chain.len()));
+        next = graph.nodes.get(id.0).and_then(|node| node.base);
+    }
+    heights
+}
+
 /// Whether a node added a layer to what it stands on.
 fn grew(graph: &Graph, chains: &[&Chain], node: usize) -> bool {
     let length = |at: usize| chains.get(at).map_or(0, |chain| chain.len());
@@ -71,7 +82,8 @@ fn now() -> i64 {
 }
 
 /// RFC 3339 in UTC, as image configs have it.
-fn rfc3339(seconds: i64) -> String {
+#[must_use]
+pub fn rfc3339(seconds: i64) -> String {
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     // Years begin in March, so that leap days come last; eras are 400 years.
     let shifted = days + 719_468;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::context::{self, Content, Repository, Tree};
+use crate::context::{self, Content, Repository, Ssh, Tree};
 use crate::error::{Error, Kind};
-use crate::graph::{Git, Source};
+use crate::graph::{Git, Graph, Source};
 use crate::store::{Digest, Store};
 
 /// By what each source says.
@@ -42,6 +42,24 @@ impl Fetched {
                 self.found(source, around).map(|entry| entry.found.get().map(|(content, _)| content.clone()))
             }
         }
+    }
+
+    /// What each address of a graph gave: the digest of a file, the commit of a repository.
+    pub(super) fn identities(
+        &self,
+        graph: &Graph,
+        around: Around<'_>,
+    ) -> Result<Vec<(Source, String)>, Error> {
+        let mut all = Vec::new();
+        for source in graph.addresses() {
+            let object = self.content(source, around)?.and_then(|content| content.objects.into_iter().next());
+            let said = object.map(|(name, digest)| match source {
+                Source::Git(_) => name.to_string_lossy().into_owned(),
+                _ => digest.to_string(),
+            });
+            all.extend(said.map(|said| (source.clone(), said)));
+        }
+        Ok(all)
     }
 
     /// Its files, and the pattern that finds them.
@@ -117,7 +135,7 @@ fn repository(git: &Git, agent: Option<&PathBuf>) -> Repository {
         reference: git.reference.clone(),
         subdir: git.subdir.clone(),
         keep_git_dir: git.keep_git_dir,
-        agent: agent.cloned(),
+        ssh: agent.cloned().map_or(Ssh::Refused, Ssh::Agent),
     }
 }
 

@@ -11,6 +11,10 @@ use crate::store::{Key, Store};
 pub(super) struct Imports<'a>(pub(super) &'a [Cache], pub(super) Option<&'a Sender>);
 
 impl Imports<'_> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// What the first cache that knows the key says; its layer is fetched, and the record becomes the store's own.
     ///
     /// A cache is a help and no more: one whose layer cannot be had does without, and says so.

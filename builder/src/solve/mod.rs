@@ -10,6 +10,7 @@ mod export;
 mod fetched;
 mod import;
 mod queue;
+mod scanned;
 mod signals;
 mod solver;
 
@@ -18,13 +19,16 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use self::assemble::rfc3339;
 pub use self::export::{Exported, Extent};
+use self::fetched::{Around, Fetched};
 use self::import::Imports;
+pub use self::scanned::Scan;
 pub use self::signals::watched;
 use crate::bundle::{DeviceRegistry, Limits, Runtime};
 use crate::context::Tree;
 use crate::error::Error;
-use crate::graph::Graph;
+use crate::graph::{Graph, NodeId, Source};
 use crate::image::{Cache, Platform};
 use crate::layer::Compression;
 use crate::progress::Sender;
@@ -63,6 +67,8 @@ pub struct Env {
     pub exports: Vec<Extent>,
     /// Whether the image's config gets the records of its layers.
     pub inline_cache: bool,
+    /// Whether it is to be said what was found at addresses.
+    pub names_sources: bool,
     /// Annotations of the manifest for a platform, or for every one.
     pub annotations: Vec<(Option<Platform>, String, String)>,
 }
@@ -71,6 +77,12 @@ pub struct Env {
 pub struct Solved {
     /// The image.
     pub image: Descriptor,
+    /// How many of its layers are there after each node that it stands on.
+    pub heights: BTreeMap<NodeId, usize>,
+    /// What the scanner wrote about it.
+    pub scans: Vec<Scan>,
+    /// What it took from addresses, and what was there: a file's digest, a repository's commit.
+    pub taken: Vec<(Source, String)>,
     /// The records of each extent that was asked for.
     pub caches: Vec<(Extent, Exported)>,
 }
@@ -86,10 +98,22 @@ pub fn solve(graph: &Graph, env: &Env) -> Result<Solved, Error> {
     let session = env.store.workspace()?;
     let runtime = Runtime::find(env.runtime.as_deref(), &session.path().join("state"));
     let imports = Imports(&env.caches, Some(&env.progress));
-    let done = solver::run(graph, env, (&session, runtime), (&imports, &env.interrupt))?;
+    let fetched = Fetched::default();
+    let done = solver::run(graph, env, (&session, runtime, &fetched), (&imports, &env.interrupt))?;
     let export = |extent| export::records(graph, &done, &env.store, extent);
     let inline = env.inline_cache.then(|| export(Extent::Min)).transpose()?;
     let image = assemble::assemble((graph, env), &done, inline.map(|inline| inline.records))?;
     let caches = env.exports.iter().map(|extent| Ok((*extent, export(*extent)?)));
-    Ok(Solved { image, caches: caches.collect::<Result<_, Error>>()? })
+    let around =
+        Around { store: &env.store, session: session.path(), agent: env.credentials.ssh.get("default") };
+    Ok(Solved {
+        image,
+        scans: match graph.scan.and_then(|scan| done.get(scan.0)) {
+            Some(scan) => scanned::read(&env.store, &scan.chain)?,
+            None => Vec::new(),
+        },
+        heights: assemble::heights(graph, &done),
+        taken: if env.names_sources { fetched.identities(graph, around)? } else { Vec::new() },
+        caches: caches.collect::<Result<_, Error>>()?,
+    })
 }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 
 pub(super) use self::kept::Kept;
+use self::survey::{Survey, Verdict};
 use self::taken::{Found, Look};
 use super::cell::{self, Cell, Chain};
 use super::explain::Trace;
@@ -64,11 +65,10 @@ struct Solver<'a> {
     done: Mutex<BTreeMap<NodeId, Done>>,
     /// File systems of nodes that are copied from.
     trees: Mutex<BTreeMap<NodeId, Arc<Tree>>>,
-    fetched: Fetched,
+    fetched: &'a Fetched,
     /// What steps take from outside, as far as it was looked at before.
     surveyed: Mutex<BTreeMap<NodeId, Arc<Found>>>,
-    /// Steps that are not carried out, by their keys.
-    unneeded: BTreeMap<NodeId, Key>,
+    survey: Survey,
     /// The first failure of a layer's writing, which happens beside the steps.
     failed: Mutex<Option<Error>>,
     /// Whether some step had its shell.
@@ -81,10 +81,10 @@ struct Solver<'a> {
 pub(super) fn run(
     graph: &Graph,
     env: &Env,
-    (session, runtime): (&Workspace, Result<Runtime, Error>),
+    (session, runtime, fetched): (&Workspace, Result<Runtime, Error>, &Fetched),
     (imports, interrupt): (&Imports<'_>, &Interrupt),
 ) -> Result<Vec<Done>, Error> {
-    let mut solver = Solver {
+    let solver = Solver {
         graph,
         env,
         session,
@@ -93,16 +93,15 @@ pub(super) fn run(
         imports,
         done: Mutex::default(),
         trees: Mutex::default(),
-        fetched: Fetched::default(),
+        fetched,
         surveyed: Mutex::default(),
-        unneeded: BTreeMap::new(),
+        survey: Survey::default(),
         failed: Mutex::default(),
         attended: AtomicBool::new(false),
         warned: AtomicBool::new(false),
     };
-    solver.unneeded = solver.unneeded()?;
-    let solver = solver;
     let done = std::thread::scope(|scope| {
+        scope.spawn(|| solver.look_at_all());
         queue::run(graph, |id, inputs| solver.node(id, &inputs, scope), || interrupt.raise())
     });
     match solver.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -119,9 +118,8 @@ impl<'a> Solver<'a> {
         if self.interrupt.is_raised() {
             return Err(Interrupt::error());
         }
-        if let Some(key) = self.unneeded.get(&id) {
-            let chain = Chain::new();
-            return Ok(Done { defined: key.clone(), key: key.clone(), chain, is_fresh: false });
+        if let Verdict::LeaveOut(key) = self.survey.verdict(self.graph, id) {
+            return Ok(Done { defined: key.clone(), key, chain: Chain::new(), is_fresh: false });
         }
         let base = match (node.base, inputs.first()) {
             (Some(_), Some(base)) => base.chain.clone(),

@@ -35,6 +35,12 @@ pub mod media {
     pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
     /// Docker's layer, not compressed.
     pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+    /// The annotation by which an index says what an entry is that is no image.
+    pub const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+    /// The image that such an entry is about.
+    pub const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
+    /// What is said of an image.
+    pub const ATTESTATION: &str = "attestation-manifest";
 }
 
 /// Points at a blob and says what it is.
@@ -70,6 +76,11 @@ impl Descriptor {
             annotations: BTreeMap::new(),
             other: BTreeMap::new(),
         }
+    }
+
+    /// Whether it points at what is said of an image, in the image's index.
+    pub fn is_attestation(&self) -> bool {
+        self.annotations.get(media::REFERENCE_TYPE).is_some_and(|kind| kind == media::ATTESTATION)
     }
 
     /// Whether it points at an index, OCI's or Docker's.

@@ -4,6 +4,7 @@
 //! knows what an image or a step is.
 #![allow(unsafe_code)]
 
+pub mod draft;
 pub mod idmap;
 pub mod interrupt;
 pub mod netns;

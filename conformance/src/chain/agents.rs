@@ -19,13 +19,13 @@ pub(crate) const CASES: &[Case] = &[Case {
 }];
 
 /// An agent with one key.
-struct Agent {
+pub(super) struct Agent {
     socket: PathBuf,
     _running: Running,
 }
 
 impl Agent {
-    fn start(ctx: &Ctx, comment: &str) -> Result<Self> {
+    pub(super) fn start(ctx: &Ctx, comment: &str) -> Result<Self> {
         let (socket, key) = (ctx.path(format!("{comment}.sock")), ctx.path(comment));
         let running =
             process::start(Command::new("ssh-agent").arg("-D").arg("-a").arg(&socket), Stdio::null())?;
@@ -38,7 +38,11 @@ impl Agent {
         Ok(Self { socket, _running: running })
     }
 
-    fn flag(&self, id: &str) -> String {
+    pub(super) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    pub(super) fn flag(&self, id: &str) -> String {
         format!("{id}={}", self.socket.display())
     }
 }

@@ -1,12 +1,17 @@
 //! What `builder build` does around its RUN steps: comparing two builds, limits, and results that come again.
 
 use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::fd::AsFd;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::place::Place;
 use crate::case::{Case, Ctx};
 use crate::needs::Need;
+use crate::process;
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -32,6 +37,12 @@ pub(crate) const CASES: &[Case] = &[
         source: "issue 5: cache keys by content",
         needs: &[Need::UserNamespaces],
         run: same_result,
+    },
+    Case {
+        name: "chain/build-download-beside-steps",
+        source: "issue 5: independent stages and steps run at once",
+        needs: &[Need::UserNamespaces],
+        run: download_beside_steps,
     },
     Case {
         name: "chain/build-cache-of-elsewhere",
@@ -102,6 +113,39 @@ fn same_result(ctx: &Ctx) -> Result<()> {
     place.context("context", &[("Dockerfile", &text("2"))])?;
     let second = place.run(&words)?.success()?.out(&first.out)?;
     ensure!(!second.err.lines().any(|line| line.ends_with(" after")), "the step ran again: {}", second.err);
+    Ok(())
+}
+
+/// A server answers when the step of another stage has been carried out, and no sooner.
+fn download_beside_steps(ctx: &Ctx) -> Result<()> {
+    for (name, copies) in [("first", ["one /file", "two /done"]), ("last", ["two /done", "one /file"])] {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let place = Place::new(ctx, name, "http://127.0.0.1:1")?;
+        let copies: Vec<String> = copies.iter().map(|copy| format!("COPY --from={copy} /\n")).collect();
+        let text = format!(
+            "FROM scratch AS one\nADD http://{address}/file /file\nFROM scratch AS two\nCOPY probe /probe\n\
+             RUN [\"/probe\", \"write\", \"/done\", \"x\", \",\", \"print\", \"it ran\"]\nFROM scratch\n{}",
+            copies.concat()
+        );
+        let context = place.context("context", &[("Dockerfile", &text)])?;
+        let mut running = place.start(&[&BUILD[..], &[&context]].concat())?;
+        ensure!(
+            process::readable(listener.as_fd(), Duration::from_secs(60))?,
+            "nobody asks: {}",
+            running.errors_so_far()?
+        );
+        let (mut connection, _) = listener.accept()?;
+        process::until("the step of the other stage runs", Duration::from_secs(60), || {
+            ensure!(running.ends_within(Duration::ZERO)?.is_none(), "it ended: {}", running.errors_so_far()?);
+            Ok(running.errors_so_far()?.lines().any(|line| line.ends_with("it ran")))
+        })
+        .with_context(|| format!("the download stands {name}"))?;
+        connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\none")?;
+        drop(connection);
+        let ended = running.end(Duration::from_secs(60))?.success()?;
+        ensure!(ended.out.starts_with("sha256:"), "it gives {:?}", ended.out);
+    }
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: nothing is mocked, and nothing is used of a package but its command line and its files.
 
 mod agents;
+mod attested;
 mod bad_input;
 mod blocks;
 mod building;
@@ -20,6 +21,7 @@ mod docker;
 mod engine;
 mod failed;
 mod flask;
+mod git_ssh;
 mod handmade;
 mod hello;
 mod index;
@@ -44,6 +46,8 @@ pub(crate) const ALL: &[&[Case]] = &[
     bad_input::CASES,
     building::CASES,
     agents::CASES,
+    attested::CASES,
+    git_ssh::CASES,
     copies::CASES,
     devices::CASES,
     failed::CASES,

@@ -1,15 +1,17 @@
-//! Before anything is carried out: which steps nobody needs, because all that would take from them is kept already.
+//! Which steps nobody needs, because all that would take from them is kept already.
 //!
-//! Only what the cache lacks is left out; a kept step costs nothing, and is shown as such.
+//! It goes on beside the steps: one that is needed whatever else is found does not wait for a download of another. Only what
+//! the cache lacks is left out; a kept step costs nothing, and is shown as such.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use super::super::queue;
 use super::taken::Look;
 use super::{Kept, Solver, lock};
-use crate::error::Error;
-use crate::graph::{self, CacheUse, Graph, Node, NodeId, Operation};
+use crate::context;
+use crate::graph::{self, CacheUse, Graph, Node, NodeId, Operation, Source};
+use crate::step::Interrupt;
 use crate::store::Key;
 
 /// What is known of a node without carrying anything out.
@@ -22,19 +24,123 @@ struct Seen {
 
 const UNKNOWN: Seen = Seen { key: None, is_kept: false };
 
+/// What is to become of a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is needed, or kept.
+    Solve,
+    /// Nobody needs it; it would have been kept under this key.
+    LeaveOut(Key),
+}
+
+/// What was seen so far.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    seen: Vec<Option<Seen>>,
+    /// Those that cannot be kept, whatever their files are: they take from an address that the store has never had.
+    new: BTreeSet<NodeId>,
+    is_over: bool,
+}
+
+impl Survey {
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+    }
+
+    /// Waits for as long as it depends on what is not seen yet.
+    pub(super) fn verdict(&self, graph: &Graph, id: NodeId) -> Verdict {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(verdict) = state.verdict(graph, id) {
+                return verdict;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl State {
+    fn verdict(&self, graph: &Graph, id: NodeId) -> Option<Verdict> {
+        let seen = |id: NodeId| self.seen.get(id.0).and_then(Option::as_ref);
+        let is_kept = |id: NodeId| seen(id).is_some_and(|seen| seen.is_kept);
+        if !self.is_over {
+            // One that is not seen yet may be kept: then it needs no more than what it stands on.
+            let may_be_kept =
+                |id: NodeId| !self.new.contains(&id) && seen(id).is_none_or(|seen| seen.is_kept);
+            let is_certain = seen(id)?.is_kept || needed(graph, &may_be_kept).contains(&id);
+            return is_certain.then_some(Verdict::Solve);
+        }
+        if is_kept(id) || needed(graph, &is_kept).contains(&id) {
+            return Some(Verdict::Solve);
+        }
+        Some(seen(id).and_then(|seen| seen.key.clone()).map_or(Verdict::Solve, Verdict::LeaveOut))
+    }
+}
+
+/// Ends the survey, whatever happens to it.
+struct Over<'a>(&'a Survey);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.change(|state| state.is_over = true);
+    }
+}
+
 impl Solver<'_> {
-    /// The steps to leave out, by the keys that they would have had.
-    pub(super) fn unneeded(&self) -> Result<BTreeMap<NodeId, Key>, Error> {
+    /// Looks at every node, in as many threads as there is work.
+    pub(super) fn look_at_all(&self) {
+        let _over = Over(&self.survey);
         let graph = self.graph;
         let takes = |node: &Node| node.inputs.iter().any(|input| Some(*input) != node.base);
         if !graph.nodes.iter().any(takes) {
-            return Ok(BTreeMap::new());
+            return;
         }
-        let seen = queue::run(graph, |id, inputs| Ok(self.look(id, &inputs)), || {})?;
-        let is_kept = |id: NodeId| seen.get(id.0).is_some_and(|seen| seen.is_kept);
-        let needed = needed(graph, &is_kept);
-        let left_out = graph.nodes.iter().filter(|node| !needed.contains(&node.id) && !is_kept(node.id));
-        Ok(left_out.filter_map(|node| Some((node.id, seen.get(node.id.0)?.key.clone()?))).collect())
+        let new = self.new_nodes();
+        self.survey.change(|state| (state.seen, state.new) = (vec![None; graph.nodes.len()], new));
+        let look = |id: NodeId, inputs: Vec<Seen>| {
+            if self.interrupt.is_raised() {
+                return Err(Interrupt::error());
+            }
+            let seen = self.look(id, &inputs);
+            self.survey.change(|state| {
+                if let Some(place) = state.seen.get_mut(id.0) {
+                    *place = Some(seen.clone());
+                }
+            });
+            Ok(seen)
+        };
+        // It ends early where the build does, and then nobody asks what else there was.
+        drop(queue::run(graph, look, || {}));
+    }
+
+    /// The address is in the key of the step, and that key in the keys of those that take from it.
+    fn new_nodes(&self) -> BTreeSet<NodeId> {
+        let mut new = BTreeSet::new();
+        if !self.imports.is_empty() {
+            return new;
+        }
+        let is_new = |source: &Source| match source {
+            Source::Http { url, .. } => !context::is_known(&self.env.store, url),
+            _ => false,
+        };
+        for node in &self.graph.nodes {
+            let (stands_alone, takes_new) = match &node.operation {
+                Operation::Copy(copy) => (copy.link, copy.sources.iter().any(is_new)),
+                _ => (false, false),
+            };
+            let mut inputs = node.inputs.iter().filter(|input| !stands_alone || Some(**input) != node.base);
+            if takes_new || inputs.any(|input| new.contains(input)) {
+                new.insert(node.id);
+            }
+        }
+        new
     }
 
     /// A step that cannot be looked at says why when it is carried out, if it ever is.
@@ -68,7 +174,7 @@ fn needed(graph: &Graph, is_kept: &impl Fn(NodeId) -> bool) -> BTreeSet<NodeId> 
     let mut needed = BTreeSet::new();
     // Those that are to run again are, whether anything else would be missing or not.
     let again = graph.nodes.iter().filter(|node| node.cache == CacheUse::Renew);
-    let mut next: Vec<NodeId> = again.map(|node| node.id).chain([graph.result]).collect();
+    let mut next: Vec<NodeId> = again.map(|node| node.id).chain(graph.goals()).collect();
     while let Some(id) = next.pop() {
         let Some(node) = graph.nodes.get(id.0).filter(|_| needed.insert(id)) else { continue };
         if is_kept(id) {

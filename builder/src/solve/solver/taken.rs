@@ -117,17 +117,17 @@ impl Solver<'_> {
             From::Named(name) => return self.named(name).cloned(),
             From::Node(id) => *id,
         };
-        if self.unneeded.contains_key(&id) {
-            // Its users were all kept a moment ago.
+        let chain = lock(&self.done).get(&id).map(|done| done.chain.clone());
+        let Some(chain) = chain else {
+            // It was left out: its users were all kept a moment ago.
             return Err(
                 Error::new(Kind::System, "the build cache changed during the build").hint("build again")
             );
-        }
+        };
         let mut trees = lock(&self.trees);
         if let Some(tree) = trees.get(&id) {
             return Ok(Arc::clone(tree));
         }
-        let chain = lock(&self.done).get(&id).map(|done| done.chain.clone()).unwrap_or_default();
         let mut view = View::read_only(&self.env.store, &self.files(&chain, progress)?)?;
         // With a path, parts of it can be mounted elsewhere.
         view.attach(&self.session.path().join(format!("tree-{}", id.0)))?;
