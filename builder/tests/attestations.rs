@@ -103,7 +103,7 @@ fn provenance_says_what_went_in_and_how_it_was_put_together() {
     let heights: Vec<usize> = layers.values().map(|chains| chains[0].as_array().unwrap().len()).collect();
     assert_eq!(heights, [1, 2, 3]);
     let own = site.document(&about)["layers"].clone();
-    assert_eq!(layers.values().last().unwrap()[0][2]["digest"], own[2]["digest"]);
+    assert_eq!(layers.values().next_back().unwrap()[0][2]["digest"], own[2]["digest"]);
 }
 
 /// Each instruction is a step with the line that it is on, and each place outside is one too.
