@@ -4,7 +4,10 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
 use super::freeze::wait;
+use super::tree::innermost_first;
 use super::{bus, systemd};
 use crate::error::Error;
 use crate::state;
@@ -33,26 +36,18 @@ pub fn remove_if_empty(record: &state::Cgroup) -> bool {
     record.driver == state::Driver::Cgroupfs && record.dirs.iter().all(gone)
 }
 
-/// Children first: `rmdir` is the only thing that takes a cgroup away.
+/// Children first: `rmdir` is the only thing that takes a cgroup away. A process that has just ended holds its cgroup a little longer
+/// than its pid.
 pub(super) fn remove_tree(dir: &Path) -> Result<(), Error> {
-    match std::fs::remove_dir(dir) {
-        Ok(()) => return Ok(()),
-        Err(source) if source.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(_) => {}
-    }
-    for child in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        if child.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_tree(&child.path())?;
-        }
-    }
-    remove(dir)
-}
-
-/// A process that has just ended holds its cgroup a little longer than its pid.
-fn remove(dir: &Path) -> Result<(), Error> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match std::fs::remove_dir(dir) {
+        if remove_if_there(std::fs::remove_dir(dir)).is_ok() {
+            return Ok(());
+        }
+        let removed = innermost_first(dir, &mut |parent, name| {
+            remove_if_there(unlinkat(parent, name, UnlinkatFlags::RemoveDir).map_err(Into::into))
+        });
+        match removed.and_then(|()| remove_if_there(std::fs::remove_dir(dir))) {
             Ok(()) => return Ok(()),
             Err(source) if source.kind() == ErrorKind::NotFound => return Ok(()),
             Err(source) if source.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline => {
@@ -63,5 +58,12 @@ fn remove(dir: &Path) -> Result<(), Error> {
             }
             Err(source) => return Err(Error::system(format!("remove cgroup {}", dir.display()), source)),
         }
+    }
+}
+
+fn remove_if_there(removed: std::io::Result<()>) -> std::io::Result<()> {
+    match removed {
+        Err(source) if source.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }

@@ -33,7 +33,11 @@ pub fn read(dir: &Path, file: &str) -> Result<String, Error> {
 /// Reads a file that the kernel writes as it is read. Its size is unknown and short pieces are no end; but one piece
 /// of less than half a page is all there is, and asking for the rest of it would double the system calls.
 pub fn read_kernel(path: &Path) -> std::io::Result<String> {
-    let mut open = std::fs::File::open(path)?;
+    read_open(std::fs::File::open(path)?)
+}
+
+/// The same of an open one.
+pub fn read_open(mut open: std::fs::File) -> std::io::Result<String> {
     let mut piece = [0; 4096];
     let count = open.read(&mut piece)?;
     let mut bytes = piece.get(..count).unwrap_or_default().to_vec();

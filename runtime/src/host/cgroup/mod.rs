@@ -15,6 +15,7 @@ pub mod oom;
 mod procs;
 pub mod stats;
 mod systemd;
+mod tree;
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

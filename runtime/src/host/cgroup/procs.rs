@@ -4,6 +4,10 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+
+use super::tree::innermost_first;
 use super::{file, freeze, thaw};
 use crate::error::{Error, Kind};
 use crate::host::reach;
@@ -23,20 +27,34 @@ pub fn procs(record: &state::Cgroup) -> Result<Vec<i32>, Error> {
 }
 
 fn add_tree(dir: &Path, pids: &mut Vec<i32>) -> Result<(), Error> {
-    let text = match file::read(dir, "cgroup.procs") {
-        Ok(text) => text,
-        // Removed meanwhile; or a threaded cgroup, whose processes are listed above it.
-        Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP)) => {
-            String::new()
-        }
-        Err(error) => return Err(error),
+    let wrong = |source| Error::system(format!("list the processes in {}", dir.display()), source);
+    let mut add = |listed: std::io::Result<String>| {
+        let text = match listed {
+            Ok(text) => text,
+            // Removed meanwhile; or a threaded cgroup, whose processes are listed above it.
+            Err(source) if is_without_list(&source) => return Ok(()),
+            Err(source) => return Err(source),
+        };
+        pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
+        Ok(())
     };
-    pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
-    let Ok(found) = std::fs::read_dir(dir) else { return Ok(()) };
-    for child in found.flatten().filter(|child| child.file_type().is_ok_and(|kind| kind.is_dir())) {
-        add_tree(&child.path(), pids)?;
+    add(file::read_kernel(&dir.join(LIST))).map_err(wrong)?;
+    let below = innermost_first(dir, &mut |parent, name| {
+        let open = |dir| openat(dir, LIST, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let opened = openat(parent, name, flags, Mode::empty()).and_then(open);
+        add(opened.map_err(Into::into).and_then(|list| file::read_open(list.into())))
+    });
+    match below {
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other.map_err(wrong),
     }
-    Ok(())
+}
+
+const LIST: &str = "cgroup.procs";
+
+fn is_without_list(source: &std::io::Error) -> bool {
+    matches!(source.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP))
 }
 
 /// How long the kernel may take to end processes that were killed.
