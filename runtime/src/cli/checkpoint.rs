@@ -86,11 +86,11 @@ pub(super) fn checkpoint(args: &Args, global: &Global) -> Result<ExitCode, Error
     keep_from_children()?;
     let id = ContainerId::parse(&args.id)?;
     let root = global.root()?;
-    let entry = root.entry(&id)?;
-    if !args.lazy_pages {
+    let entry = match args.lazy_pages {
         // One that waits for its pages to be fetched may wait for ever, and must not keep `delete` out for so long.
-        entry.lock()?;
-    }
+        true => root.entry(&id)?,
+        false => root.locked(&id)?,
+    };
     let record = root.load(&id)?;
     match remove::status(&record, entry.path())? {
         Status::Running | Status::Paused => {}

@@ -25,15 +25,14 @@ pub(super) struct Args {
 pub(super) fn delete(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     let id = ContainerId::parse(&args.id)?;
     let root = global.root()?;
-    let entry = match root.entry(&id) {
+    // Whoever creates or starts it at this moment comes to an end first; a killed one holds no lock.
+    let entry = match root.locked(&id) {
         Ok(entry) => entry,
         Err(_) if args.force && !root.dir(&id).exists() => return Ok(ExitCode::SUCCESS),
         Err(error) => return Err(error),
     };
-    // Whoever creates or starts it at this moment comes to an end first; a killed one holds no lock.
-    entry.lock()?;
     match root.find(&id) {
-        Ok(Found::Container(record)) => one(args, &record, (&root, global))?,
+        Ok(Found::Container(record)) => one(args, (&entry, &record), (&root, global))?,
         Ok(Found::Intent(intent)) if args.force => remove::intent(&entry, &intent)?,
         Ok(Found::Corrupt(_)) if args.force => entry.remove()?,
         Ok(Found::Intent(_)) => {
@@ -41,16 +40,17 @@ pub(super) fn delete(args: &Args, global: &Global) -> Result<ExitCode, Error> {
             return Err(Error::new(Kind::Invalid, text).hint("delete --force cleans up"));
         }
         Ok(Found::Corrupt(error)) => return Err(error.hint("delete --force cleans up")),
-        // Another delete was first.
-        Err(_) if args.force => {}
         Err(error) => return Err(error),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn one(args: &Args, record: &Record, (root, global): (&Root, &Global)) -> Result<(), Error> {
+fn one(
+    args: &Args,
+    (entry, record): (&Entry, &Record),
+    (root, global): (&Root, &Global),
+) -> Result<(), Error> {
     let id = ContainerId::parse(&record.id)?;
-    let entry = root.entry(&id)?;
     let status = remove::status(record, entry.path())?;
     match status {
         Status::Stopped | Status::Created | Status::Creating => {}
@@ -62,14 +62,14 @@ fn one(args: &Args, record: &Record, (root, global): (&Root, &Global)) -> Result
     }
     // Read before the removal, run after it.
     match plan_hooks(&root.config(&id)?) {
-        Ok(hooks) => end(&entry, record, &hooks),
+        Ok(hooks) => end(entry, record, &hooks),
         Err(error) if args.force => {
-            remove::container(&entry, record)?;
+            remove::container(entry, record)?;
             global.log.warn(&format!("poststop hooks are not run: {error}"));
             Ok(())
         }
         Err(error) => {
-            remove::container(&entry, record)?;
+            remove::container(entry, record)?;
             Err(error)
         }
     }

@@ -10,6 +10,7 @@ use super::checkpoint::{IMAGES, check_namespaces, warn_rootless};
 use super::create::{
     Decided, Mode, check_terminal, commit, intend, keep_from_children, options, state_for_hooks,
 };
+use super::run::is_ours_to_remove;
 use crate::bundle::{self, Bundle};
 use crate::error::Error;
 use crate::host::create::write_pid;
@@ -103,9 +104,10 @@ fn foreground(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     let mut back = bear(args, Mode::Foreground, global)?;
     back.entry.unlock();
     let exit = foreground::wait(&back.restored.init, back.restored.terminal.take(), &blocked);
-    back.entry.lock()?;
-    remove::container(&back.entry, &back.record)?;
-    drop(hooks::run(&back.poststop, "poststop", "stopped", &back.record));
+    if is_ours_to_remove(&back.entry)? {
+        remove::container(&back.entry, &back.record)?;
+        drop(hooks::run(&back.poststop, "poststop", "stopped", &back.record));
+    }
     Ok(ExitCode::from(u8::try_from(exit?.code()).unwrap_or(u8::MAX)))
 }
 

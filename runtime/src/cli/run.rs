@@ -10,6 +10,7 @@ use super::create::{Born, Common, Mode, bear, keep_from_children};
 use crate::error::Error;
 use crate::host::create::Start;
 use crate::host::{foreground, hooks, remove, seal, undo};
+use crate::state::Entry;
 use crate::sys::pidfd;
 use crate::wire::FromInit;
 
@@ -58,8 +59,7 @@ fn foreground(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     // `state`, `exec` and `kill` must be able to come in.
     born.entry.unlock();
     let exit = foreground::wait(&born.alive.init, born.alive.terminal.take(), &blocked);
-    if !args.keep {
-        born.entry.lock()?;
+    if !args.keep && is_ours_to_remove(&born.entry)? {
         match exit {
             Ok(_) => remove::ended(&born.entry, &born.record)?,
             Err(_) => remove::container(&born.entry, &born.record)?,
@@ -69,6 +69,12 @@ fn foreground(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     // The process ends here: nothing has to be freed and closed piece by piece.
     std::mem::forget(born);
     Ok(ExitCode::from(u8::try_from(exit?.code()).unwrap_or(u8::MAX)))
+}
+
+/// Locked for that; unless `delete --force` was faster, and the name, and the cgroup of that name, may be another container's.
+pub(super) fn is_ours_to_remove(entry: &Entry) -> Result<bool, Error> {
+    entry.lock()?;
+    Ok(entry.is_there())
 }
 
 /// How far it came.

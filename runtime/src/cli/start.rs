@@ -21,8 +21,7 @@ pub(super) struct Args {
 pub(super) fn start(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     let id = ContainerId::parse(&args.id)?;
     let root = global.root()?;
-    let entry = root.entry(&id)?;
-    entry.lock()?;
+    let entry = root.locked(&id)?;
     let record = root.load(&id)?;
     let refuse = |text: &str| Err(Error::new(Kind::Invalid, text));
     match remove::status(&record, entry.path())? {

@@ -1,8 +1,9 @@
 //! One container's directory, held open.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -43,9 +44,15 @@ impl Entry {
         self.dir.as_fd()
     }
 
-    /// Waits until no other command creates, starts or deletes this container.
+    /// Waits until no other command creates, starts or deletes this container. Whoever had the lock may have removed it: see `is_there`.
     pub fn lock(&self) -> Result<(), Error> {
         self.dir.lock().map_err(|source| Error::system(format!("lock {}", self.path.display()), source))
+    }
+
+    /// Whether the name is this container's still, and not free or another's. True for as long as the lock is held, once it was.
+    pub fn is_there(&self) -> bool {
+        let same = |named: &Metadata, held: &Metadata| (named.dev(), named.ino()) == (held.dev(), held.ino());
+        matches!((std::fs::symlink_metadata(&self.path), self.dir.metadata()), (Ok(named), Ok(held)) if same(&named, &held))
     }
 
     /// Lets others in. The lock belongs to the open file and would otherwise live on in a clone that kept it.

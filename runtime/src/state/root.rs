@@ -145,6 +145,17 @@ impl Root {
         }
     }
 
+    /// The same, locked. Whoever had the lock may have removed the container, and somebody may have made another one of that name.
+    pub fn locked(&self, id: &ContainerId) -> Result<Entry, Error> {
+        loop {
+            let entry = self.entry(id)?;
+            entry.lock()?;
+            if entry.is_there() {
+                return Ok(entry);
+            }
+        }
+    }
+
     /// All names below the root, in order.
     pub fn ids(&self) -> Result<Vec<ContainerId>, Error> {
         let wrong = |source| Error::system(format!("open {}", self.path.display()), source);
@@ -188,7 +199,33 @@ pub(super) fn open_dir(path: &Path) -> Result<OwnedFd, Error> {
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
+    use super::super::{Cgroup, Process, VERSION};
     use super::*;
+
+    fn intent() -> Intent {
+        let by = Process::own().unwrap();
+        Intent { version: VERSION, by, bundle: PathBuf::from("/"), cgroup: Cgroup::default(), rdt: None }
+    }
+
+    /// As when `delete --force` is asked for twice, and the name is taken again before the second one has its turn.
+    #[test]
+    fn a_lock_that_was_waited_for_is_the_present_container_s() {
+        let dir = std::env::temp_dir().join(format!("coracle-locked-{}", std::process::id()));
+        let root = Root::new(&dir).unwrap();
+        let id = ContainerId::parse("a").unwrap();
+        let first = root.intend(&id, &intent()).unwrap();
+        let late = root.entry(&id).unwrap();
+        first.remove().unwrap();
+        let second = root.intend(&id, &intent()).unwrap();
+        first.unlock();
+        late.lock().unwrap();
+        assert!(!late.is_there());
+        second.unlock();
+        assert!(root.locked(&id).unwrap().is_there());
+        second.remove().unwrap();
+        assert_eq!(root.locked(&id).unwrap_err().to_string(), "container does not exist");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 
     #[test]
     fn a_root_that_somebody_else_could_change_is_refused() {
