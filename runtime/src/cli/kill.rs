@@ -83,13 +83,13 @@ pub(crate) fn parse(word: &str) -> Result<i32, Error> {
     }
     let upper = word.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let real_time = |rest: &str, base: i32, sign: i32| match rest {
-        "" => Some(base),
-        rest => rest.strip_prefix(['+', '-'])?.parse::<i32>().ok().map(|n| base + sign * n),
+    let distance = |rest: &str, sign: char| match rest {
+        "" => Some(0),
+        rest => rest.strip_prefix(sign)?.parse::<u8>().ok().map(i32::from),
     };
     let number = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
-        (Some(rest), _) => real_time(rest, libc::SIGRTMIN(), 1),
-        (_, Some(rest)) => real_time(rest, libc::SIGRTMAX(), -1),
+        (Some(rest), _) => distance(rest, '+').map(|more| libc::SIGRTMIN() + more),
+        (_, Some(rest)) => distance(rest, '-').map(|less| libc::SIGRTMAX() - less),
         _ => match name {
             "IOT" => Some(libc::SIGABRT),
             "CLD" => Some(libc::SIGCHLD),
@@ -106,12 +106,18 @@ mod tests {
 
     #[test]
     fn a_signal_has_many_spellings() {
-        for (word, number) in
-            [("9", 9), ("KILL", 9), ("SIGKILL", 9), ("sigterm", 15), ("hup", 1), ("RTMIN+1", 35)]
-        {
+        for (word, number) in [
+            ("9", 9),
+            ("KILL", 9),
+            ("SIGKILL", 9),
+            ("sigterm", 15),
+            ("hup", 1),
+            ("RTMIN+1", 35),
+            ("sigrtmax-1", 63),
+        ] {
             assert_eq!(parse(word).unwrap(), number, "{word}");
         }
-        for bad in ["", "SIG", "-1", "65", "NOPE", "RTMIN+99"] {
+        for bad in ["", "SIG", "-1", "65", "NOPE", "RTMIN+99", "RTMIN-1", "RTMIN+2147483647"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }
