@@ -4,6 +4,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, openat};
+use nix::sys::prctl;
 use nix::sys::stat::Mode;
 
 use super::procfs;
@@ -16,8 +17,13 @@ pub fn become_root() -> Result<(), Error> {
     let unmapped = |source: &std::io::Error| source.raw_os_error() == Some(libc::EINVAL);
     match process::set_gid(0).and_then(|()| process::set_uid(0)) {
         Err(source) if !unmapped(&source) => Err(Error::system("become root of the user namespace", source)),
-        _ => Ok(()),
+        _ => stay_undumpable(),
     }
+}
+
+/// A change of user makes a process as dumpable as fs.suid_dumpable says, which where cores are collected may be wholly.
+pub fn stay_undumpable() -> Result<(), Error> {
+    prctl::set_dumpable(false).map_err(|errno| Error::system("stay undumpable", errno))
 }
 
 /// Those of other containers.

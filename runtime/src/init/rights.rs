@@ -3,6 +3,7 @@
 use nix::errno::Errno;
 use nix::sys::prctl;
 
+use super::namespaces::stay_undumpable;
 use crate::error::Error;
 use crate::plan::caps::Caps;
 use crate::plan::process::{Groups, NewPrivileges, Rlimit, User};
@@ -55,7 +56,10 @@ pub fn become_user(user: &User) -> Result<(), Error> {
     process::set_uid(user.uid)
         .map_err(|source| Error::system(format!("become user {}", user.uid), source).hint(unmapped))?;
     match keep {
-        true => prctl::set_keepcaps(false).map_err(|errno| Error::system("keep capabilities no more", errno)),
+        true => {
+            prctl::set_keepcaps(false).map_err(|errno| Error::system("keep capabilities no more", errno))?;
+            stay_undumpable()
+        }
         false => Ok(()),
     }
 }
