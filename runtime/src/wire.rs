@@ -45,6 +45,40 @@ pub enum FromInit {
     Failed(Error),
 }
 
+/// What init has still to say beside `Ready`, each of it once: near the end others may look into that process, and speak in its name.
+#[derive(Debug, Default)]
+pub struct Expected {
+    pub unmounted: bool,
+    pub terminal: bool,
+    pub listener: bool,
+    /// Indexes of mounts that came already.
+    pub mapped: Vec<u32>,
+}
+
+impl Expected {
+    /// Refuses what nobody waits for.
+    pub fn take(&mut self, message: &FromInit) -> Result<(), Error> {
+        let is_expected = match message {
+            FromInit::Unmounted => std::mem::take(&mut self.unmounted),
+            FromInit::Terminal(_) => std::mem::take(&mut self.terminal),
+            FromInit::Listener(_) => std::mem::take(&mut self.listener),
+            FromInit::Unmapped(at, _) => {
+                let is_new = !self.mapped.contains(at);
+                self.mapped.push(*at);
+                is_new
+            }
+            FromInit::Ready | FromInit::Warning(_) | FromInit::Failed(_) => true,
+        };
+        match is_expected {
+            true => Ok(()),
+            false => {
+                let text = "talk over the socket between runtime and init: it says what was not asked for";
+                Err(Error::new(Kind::Attack, text))
+            }
+        }
+    }
+}
+
 /// The longest message.
 const MOST: usize = 16 << 10;
 const GO: u8 = b'g';
@@ -230,6 +264,24 @@ mod tests {
         let sent = Error::new(Kind::Attack, "open /proc: it is a symbolic link");
         let got = decode_error(&encode(&sent));
         assert_eq!((got.to_string(), got.kind()), (sent.to_string(), Kind::Attack));
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_refused() {
+        let null = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let mut expected = Expected { terminal: true, ..Expected::default() };
+        for (message, is_taken) in [
+            (FromInit::Unmounted, false),
+            (FromInit::Terminal(null()), true),
+            (FromInit::Terminal(null()), false),
+            (FromInit::Listener(null()), false),
+            (FromInit::Unmapped(3, null()), true),
+            (FromInit::Unmapped(4, null()), true),
+            (FromInit::Unmapped(3, null()), false),
+            (FromInit::Ready, true),
+        ] {
+            assert_eq!(expected.take(&message).is_ok(), is_taken, "{message:?}");
+        }
     }
 
     #[test]

@@ -32,6 +32,7 @@ mod rootless_cgroups;
 mod seccomp;
 mod state;
 mod systemd;
+mod traps;
 
 use crate::case::Case;
 
@@ -58,6 +59,7 @@ pub(crate) const ALL: &[&[Case]] = &[
     rootless::CASES,
     rootless_cgroups::CASES,
     escapes::CASES,
+    traps::CASES,
     redirects::CASES,
     faults::CASES,
     state::CASES,

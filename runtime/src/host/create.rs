@@ -1,5 +1,7 @@
 //! From a plan to a container that waits to be started.
 
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +18,7 @@ use crate::plan::Side;
 use crate::plan::cgroup::Version;
 use crate::state::{self, Entry, FIFO};
 use crate::sys::process;
-use crate::wire::{self, FromInit, HostEnd, InitEnd};
+use crate::wire::{self, Expected, FromInit, HostEnd, InitEnd};
 
 /// How the container will be told to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,8 +207,11 @@ fn attend(
 fn talk(order: &Order<'_>, init: &Spawned, ours: &Ours<'_>) -> Result<Option<OwnedFd>, Error> {
     let wire = &ours.wire;
     let mut terminal = None;
+    let mut expected = expected(order.plan);
     loop {
-        match wire.receive()? {
+        let message = wire.receive()?;
+        message.iter().try_for_each(|message| expected.take(message))?;
+        match message {
             Some(FromInit::Ready) => return Ok(terminal),
             Some(FromInit::Failed(error)) => return Err(error),
             Some(FromInit::Warning(text)) => (order.warn)(&text),
@@ -236,6 +241,15 @@ fn talk(order: &Order<'_>, init: &Spawned, ours: &Ours<'_>) -> Result<Option<Own
     }
 }
 
+fn expected(plan: &Plan) -> Expected {
+    Expected {
+        unmounted: plan.waits_unmounted(),
+        terminal: plan.process.terminal.is_some(),
+        listener: plan.seccomp.as_ref().is_some_and(|program| program.listener.is_some()),
+        mapped: Vec::new(),
+    }
+}
+
 fn run_hooks(order: &Order<'_>, init: &Spawned) -> Result<(), Error> {
     let all = &order.plan.hooks;
     for (hooks, name) in [(&all.prestart, "prestart"), (&all.create_runtime, "createRuntime")] {
@@ -245,13 +259,24 @@ fn run_hooks(order: &Order<'_>, init: &Spawned) -> Result<(), Error> {
     Ok(())
 }
 
-/// Writes a pid where the caller asked for it: complete or not at all.
+/// Writes a pid where the caller asked for it: complete or not at all. What lies under the name before it is made by nobody but us: a
+/// link there would have another file written.
 pub fn write_pid(file: &Path, pid: i32) -> Result<(), Error> {
     let name = file.file_name().map(|name| format!(".{}", name.to_string_lossy()));
     let Some(name) = name else {
         return Err(Error::new(Kind::Invalid, format!("{} is not the name of a file", file.display())));
     };
     let new: PathBuf = file.with_file_name(name);
-    let written = std::fs::write(&new, pid.to_string()).and_then(|()| std::fs::rename(&new, file));
+    let create = || OpenOptions::new().write(true).create_new(true).open(&new);
+    let created = match create() {
+        // One of ours that was killed; or a trap.
+        Err(source) if source.kind() == ErrorKind::AlreadyExists => {
+            std::fs::remove_file(&new).and_then(|()| create())
+        }
+        created => created,
+    };
+    let written = created
+        .and_then(|mut created| created.write_all(pid.to_string().as_bytes()))
+        .and_then(|()| std::fs::rename(&new, file));
     written.map_err(|source| Error::system(format!("write pid file {}", file.display()), source))
 }

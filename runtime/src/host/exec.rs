@@ -17,7 +17,7 @@ use crate::plan::join::{Joining, Root};
 use crate::plan::{Keyring, Side};
 use crate::state::{self, Record};
 use crate::sys::process;
-use crate::wire::{self, FromInit, HostEnd};
+use crate::wire::{self, Expected, FromInit, HostEnd};
 
 /// What is to be started.
 pub struct Order<'a> {
@@ -200,8 +200,15 @@ fn attend(
         wire.go()?;
     }
     let mut terminal = None;
+    let mut expected = Expected {
+        terminal: order.plan.process.terminal.is_some(),
+        listener: order.plan.seccomp.as_ref().is_some_and(|program| program.listener.is_some()),
+        ..Expected::default()
+    };
     loop {
-        match wire.receive()? {
+        let message = wire.receive()?;
+        message.iter().try_for_each(|message| expected.take(message))?;
+        match message {
             None => return Ok(terminal),
             Some(FromInit::Failed(error)) => return Err(error),
             Some(FromInit::Warning(text)) => (order.warn)(&text),

@@ -3,10 +3,17 @@
 use std::path::Path;
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+
 use super::reach::{self, Reached};
 use super::{cgroup, rdt};
 use crate::error::Error;
 use crate::state::{Entry, FIFO, Intent, Record, Status};
+
+/// How long a process may take to end.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where a container is in its life, asked of the kernel now. `dir` is its state directory.
 pub fn status(record: &Record, dir: &Path) -> Result<Status, Error> {
@@ -42,9 +49,26 @@ pub fn ended(entry: &Entry, record: &Record) -> Result<(), Error> {
 /// What a runtime killed during creation may have left.
 pub fn intent(entry: &Entry, intent: &Intent) -> Result<(), Error> {
     cgroup::kill_all(&intent.cgroup)?;
+    init_ended(entry)?;
     cgroup::destroy(&intent.cgroup)?;
     intent.rdt.as_ref().map_or(Ok(()), rdt::remove)?;
     entry.remove()
+}
+
+/// Init ends by itself when it hears no more of the runtime; until then it has the fifo open, with or without the lock.
+fn init_ended(entry: &Entry) -> Result<(), Error> {
+    let wrong = |errno: Errno| Error::system(format!("wait at {}", entry.path().join(FIFO).display()), errno);
+    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let fifo = match openat(entry.dir(), FIFO, flags, Mode::empty()) {
+        // It was not made yet, or nobody has it open.
+        Err(Errno::ENOENT | Errno::ENXIO) => return Ok(()),
+        other => other.map_err(wrong)?,
+    };
+    // The last reader's end is told to a writer as a process' end is to who has its descriptor.
+    match cgroup::ended_within(&fifo, PATIENCE)? {
+        true => Ok(()),
+        false => Err(wrong(Errno::ETIMEDOUT)),
+    }
 }
 
 /// SIGKILL to init, and the wait for its end. A process of another start time is somebody else's.
@@ -64,7 +88,7 @@ fn kill_init(record: &Record) -> Result<(), Error> {
     if cgroup::is_frozen(&record.cgroup).unwrap_or(false) {
         cgroup::thaw(&record.cgroup)?;
     }
-    match cgroup::ended_within(&init, Duration::from_secs(10))? {
+    match cgroup::ended_within(&init, PATIENCE)? {
         true => Ok(()),
         false => Err(wrong(std::io::Error::from_raw_os_error(libc::ETIMEDOUT))),
     }

@@ -49,7 +49,8 @@ pub struct Kit<'a> {
     pub wire: InitEnd,
     /// The host's own /proc.
     pub proc: &'a OwnedFd,
-    /// The container's locked directory: whoever wants to remove what a killed runtime left waits until we have ended too.
+    /// The container's locked directory: whoever wants to remove what a killed runtime left waits until we have ended too, or, once
+    /// others may look into this process, until nobody has the fifo open.
     pub lock: BorrowedFd<'a>,
     /// The fifo where `start` is heard and answered, open for both, so that reading waits for a writer; None for `run`, which says it
     /// over the wire.
@@ -80,10 +81,9 @@ pub fn run(plan: &Plan, mut kit: Kit<'_>) -> ! {
             Ok(ready) => ready,
             Err(error) => return kit.wire.failed(&error),
         };
-        if kit.start.is_some() || !plan.hooks.start_container.is_empty() {
-            // Whoever waits for the lock waits for no hook and no `start`; else execve is what follows, and lets go of it. (It is this
-            // process' copy: the owner of the number is the parent's.)
-            let _ = nix::unistd::close(kit.lock.as_raw_fd());
+        if kit.start.is_none() && !plan.hooks.start_container.is_empty() {
+            // Whoever waits for the lock waits for no hook; else execve is what follows, and lets go of it.
+            let_go(kit.lock.as_raw_fd());
         }
         match kit.start.take() {
             None => {
@@ -97,6 +97,11 @@ pub fn run(plan: &Plan, mut kit: Kit<'_>) -> ! {
             }
         }
     })
+}
+
+/// Closes this process' copy of a descriptor: the owner of the number is the parent's.
+fn let_go(descriptor: RawFd) {
+    let _ = nix::unistd::close(descriptor);
 }
 
 /// Waits for `start`, which hears what goes wrong afterwards.
@@ -135,7 +140,10 @@ fn prepare(plan: &Plan, kit: &Kit<'_>, sources: Sources) -> Result<Prepared, Err
     // Names, parameters and terminal once the namespaces are complete.
     names::set(plan)?;
     procfs::set_sysctls(kit.proc, &plan.sysctls)?;
-    let dumpable = if kit.start.is_some() { Dumpable::Yes } else { Dumpable::No };
+    let dumpable = match kit.start {
+        Some(_) => Dumpable::Without(kit.lock.as_raw_fd()),
+        None => Dumpable::No,
+    };
     let (keep, ends) = (needed(kit), Ends::WithHost);
     let around = Around { proc: kit.proc, root: &root, wire: &kit.wire, keep, dumpable, ends };
     let ready = give_up_rights(process, plan.seccomp.as_ref(), around);
@@ -183,8 +191,7 @@ fn enter_namespaces(plan: &Plan, kit: &Kit<'_>) -> Result<(), Error> {
     // /proc/PID/exe least of all (CVE-2019-5736).
     set_dumpable(false)?;
     names::raise_loopback(plan)?;
-    let hooks = !(plan.hooks.prestart.is_empty() && plan.hooks.create_runtime.is_empty());
-    if hooks || !plan.net_devices.is_empty() {
+    if plan.waits_unmounted() {
         // In the runtime's namespaces, once ours exist.
         kit.wire.unmounted()?;
         kit.wire.wait()?;
@@ -265,9 +272,10 @@ enum Ends {
 /// Whether others may look into this process while it waits for `start`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Dumpable {
-    /// Nothing is left here that the container will not have, and its owner has to be able to join it: setns(2) asks for the
-    /// right to look into this process.
-    Yes,
+    /// Its owner has to be able to join it, and setns(2) asks for the right to look into this process. So have then those that share
+    /// its pid namespace: this descriptor, the last one of a directory of the host's, is closed before (CVE-2024-21626). What is
+    /// left leads nowhere: the wire, and the fifo.
+    Without(RawFd),
     No,
 }
 
@@ -304,7 +312,8 @@ fn give_up_rights(
     umask(Mode::from_bits_truncate(process.user.umask));
     // As the user, whose rights decide what can be executed.
     let program = program::find(process)?;
-    if around.dumpable == Dumpable::Yes {
+    if let Dumpable::Without(directory) = around.dumpable {
+        let_go(directory);
         set_dumpable(true)?;
         signals::end_when_told()?;
     }

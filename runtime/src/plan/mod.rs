@@ -106,6 +106,14 @@ pub struct Plan {
     pub warnings: Vec<String>,
 }
 
+impl Plan {
+    /// Whether init waits, in its namespaces and before any mount, for what the host does there.
+    pub fn waits_unmounted(&self) -> bool {
+        let hooks = !(self.hooks.prestart.is_empty() && self.hooks.create_runtime.is_empty());
+        hooks || !self.net_devices.is_empty()
+    }
+}
+
 /// Turns a checked configuration into a plan for this host and this caller.
 pub fn plan(spec: &Spec, facts: &Facts, options: &Options) -> Result<Plan, Error> {
     let linux = spec.linux().as_ref().ok_or_else(|| missing("linux"))?;

@@ -13,11 +13,11 @@ use nix::sched::CloneFlags;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
-use crate::{contain, net, show, sys};
+use crate::{contain, net, reach, show, sys};
 
 /// What `probe` without arguments prints.
 pub(crate) const LIST: &str = "\
-deeds: show | env | args | stdin | print TEXT | err TEXT | exit N | wait | stop | flood BYTES | count N | eat MIB | size ROWS COLUMNS | hunt MILLISECONDS DEVICE INODE
+deeds: show | env | args | stdin | print TEXT | err TEXT | exit N | wait | stop | flood BYTES | count N | eat MIB | size ROWS COLUMNS | hunt MILLISECONDS DEVICE INODE | reach
        read F | cat F | write F TEXT | append F TEXT | copy A B | touch F | mkdir D | rmdir D | unlink F | list D | stat F | link T F
        readlink F | chmod MODE F | chown UID GID F | mknod F c|b MAJOR MINOR | open F r|w
        mount SRC DST TYPE FLAGS | umount D | unshare WHAT | sethostname NAME | setuid N | setgid N | kill PID SIGNAL
@@ -56,6 +56,7 @@ pub(crate) fn carry_out(words: &[String]) -> Outcome {
         ["hunt", milliseconds, device, inode] => {
             hunt(number(milliseconds)?, (number(device)?, number(inode)?))
         }
+        ["reach"] => print(&format!("reach: {:?}", reach::directories().map_err(|error| error.to_string())?)),
         ["flood", bytes] => flood(number(bytes)?),
         ["count", lines] => count(number(lines)?),
         ["size", rows, columns] => resized((number(rows)?, number(columns)?)),
@@ -236,7 +237,7 @@ fn resized(wanted: (u16, u16)) -> Outcome {
     print(&format!("size {} {}: ok", wanted.0, wanted.1))
 }
 
-fn names(path: &str) -> io::Result<Vec<String>> {
+pub(crate) fn names(path: &str) -> io::Result<Vec<String>> {
     let mut names: Vec<String> = std::fs::read_dir(path)?
         .map(|entry| entry.map(|e| e.file_name().to_string_lossy().into_owned()))
         .collect::<io::Result<_>>()?;

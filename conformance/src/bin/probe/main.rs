@@ -9,6 +9,7 @@
 mod contain;
 mod deeds;
 mod net;
+mod reach;
 mod show;
 mod sys;
 
