@@ -34,11 +34,20 @@ pub(super) const PRIVATE: u32 = 0xf_0000;
 impl Abi {
     /// Number of every call, and its names with slashes between them.
     pub(super) fn calls(self) -> impl Iterator<Item = (u32, &'static str)> {
-        self.calls.iter().flat_map(|piece| piece.split(' ')).filter_map(move |word| {
-            let (number, name) = word.split_once('=')?;
-            Some((number.parse::<u32>().ok()? | self.bit, name))
-        })
+        self.calls.iter().flat_map(|piece| words(piece)).map(move |(number, name)| (number | self.bit, name))
     }
+}
+
+/// Byte by byte: with the library's searches for a character this was a tenth of the time that a profile takes.
+fn words(mut rest: &'static str) -> impl Iterator<Item = (u32, &'static str)> {
+    std::iter::from_fn(move || {
+        let equals = rest.bytes().position(|byte| byte == b'=')?;
+        let (digits, name) = (rest.get(..equals)?, rest.get(equals + 1..)?);
+        let end = name.bytes().position(|byte| byte == b' ').unwrap_or(name.len());
+        rest = name.get(end + 1..).unwrap_or_default();
+        let number = digits.bytes().fold(0, |sum, digit| 10 * sum + u32::from(digit - b'0'));
+        Some((number, name.get(..end)?))
+    })
 }
 
 const fn abi(name: &'static str, audit: u32, width: Width, calls: &'static [&'static str]) -> Abi {

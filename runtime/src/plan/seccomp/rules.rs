@@ -1,6 +1,7 @@
 //! The rules of a profile, by the name of the call.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSyscall};
 
@@ -15,7 +16,30 @@ pub(super) type Answer = u32;
 pub(super) struct Rules<'a> {
     pub(super) default: Answer,
     pub(super) permissive: bool,
-    by_name: HashMap<&'a str, Vec<Rule>>,
+    by_name: HashMap<&'a str, Said>,
+}
+
+/// All that is said about one call; most are named once.
+#[derive(Debug)]
+enum Said {
+    Once(Rule),
+    More(Vec<Rule>),
+}
+
+impl Said {
+    fn rules(&self) -> &[Rule] {
+        match self {
+            Self::Once(rule) => std::slice::from_ref(rule),
+            Self::More(rules) => rules,
+        }
+    }
+
+    fn add(&mut self, rule: Rule) {
+        match self {
+            Self::Once(first) => *self = Self::More(vec![first.clone(), rule]),
+            Self::More(rules) => rules.push(rule),
+        }
+    }
 }
 
 /// One entry for one call.
@@ -31,12 +55,12 @@ const NOTIFY: u32 = 0x7fc0_0000;
 impl Rules<'_> {
     /// What is said about a call, in the order of the profile, alternatives one by one.
     pub(super) fn of(&self, name: &str) -> &[Rule] {
-        self.by_name.get(name).map_or(&[], Vec::as_slice)
+        self.by_name.get(name).map_or(&[], Said::rules)
     }
 
     /// Some call goes to a listener.
     pub(super) fn notifies(&self) -> bool {
-        self.by_name.values().flatten().any(|rule| rule.answer == NOTIFY)
+        self.by_name.values().flat_map(Said::rules).any(|rule| rule.answer == NOTIFY)
     }
 }
 
@@ -48,7 +72,8 @@ pub(super) fn plan(asked: &LinuxSeccomp) -> Result<Rules<'_>, Error> {
         return Err(invalid("linux.seccomp.defaultAction", reason));
     }
     let default = answer(action, asked.default_errno_ret(), "linux.seccomp.defaultErrnoRet")?;
-    let mut by_name: HashMap<&str, Vec<Rule>> = HashMap::new();
+    let names = asked.syscalls().iter().flatten().map(|syscall| syscall.names().len()).sum();
+    let mut by_name: HashMap<&str, Said> = HashMap::with_capacity(names);
     for (at, syscall) in asked.syscalls().iter().flatten().enumerate() {
         let field = format!("linux.seccomp.syscalls[{at}]");
         let answer = answer(syscall.action(), syscall.errno_ret(), &field)?;
@@ -58,8 +83,15 @@ pub(super) fn plan(asked: &LinuxSeccomp) -> Result<Rules<'_>, Error> {
         }
         let alternatives = alternatives(syscall, &field)?;
         for name in syscall.names() {
-            let rules = by_name.entry(name.as_str()).or_default();
-            rules.extend(alternatives.iter().map(|args| Rule { args: args.clone(), answer }));
+            for args in &alternatives {
+                let rule = Rule { args: args.clone(), answer };
+                match by_name.entry(name.as_str()) {
+                    Entry::Vacant(free) => {
+                        free.insert(Said::Once(rule));
+                    }
+                    Entry::Occupied(mut said) => said.get_mut().add(rule),
+                }
+            }
         }
     }
     Ok(Rules { default, permissive: super::is_permissive(action), by_name })

@@ -8,7 +8,14 @@ use crate::error::Error;
 /// From this number on, up to the next range, this code.
 struct Range {
     first: u32,
-    code: Vec<Instruction>,
+    code: Code,
+}
+
+/// What nearly all ranges have is an answer; a list of its own for each of them was half the time that a profile takes.
+#[derive(PartialEq, Eq)]
+enum Code {
+    Answer(u32),
+    Tests(Vec<Instruction>),
 }
 
 /// Expects the number in the accumulator; every path ends in an answer.
@@ -23,14 +30,16 @@ pub(super) fn block(rules: &Rules<'_>, abis: &[Abi]) -> Result<Vec<Instruction>,
         Some(abi) => {
             // Listed alone it still shares its architecture's block.
             if ranges.is_empty() {
-                add_answer(&mut ranges, 0, KILL_THREAD);
+                add(&mut ranges, 0, Code::Answer(KILL_THREAD));
             }
             add_ranges(rules, abi, &mut ranges)?;
         }
-        None if is_x86_64 => add_answer(&mut ranges, X32, KILL_THREAD),
+        None if is_x86_64 => add(&mut ranges, X32, Code::Answer(KILL_THREAD)),
         None => {}
     }
-    Ok(search(&ranges))
+    let mut code = Vec::with_capacity(4 * ranges.len());
+    search(&ranges, &mut code);
+    Ok(code)
 }
 
 fn add_ranges(rules: &Rules<'_>, abi: &Abi, ranges: &mut Vec<Range>) -> Result<(), Error> {
@@ -38,24 +47,33 @@ fn add_ranges(rules: &Rules<'_>, abi: &Abi, ranges: &mut Vec<Range>) -> Result<(
     let mut newest = None;
     for (number, names) in abi.calls() {
         if number > next {
-            add_answer(ranges, next, rules.default);
+            add(ranges, next, Code::Answer(rules.default));
         }
-        let said =
-            names.split('/').map(|name| rules.of(name)).find(|said| !said.is_empty()).unwrap_or_default();
+        let said = said_of(rules, names);
         match only_answer(rules, said) {
-            Some(value) => add_answer(ranges, number, value),
-            None => add(ranges, number, code(rules, said, abi)?),
+            Some(value) => add(ranges, number, Code::Answer(value)),
+            None => add(ranges, number, Code::Tests(tests(rules, said, abi)?)),
         }
         next = number + 1;
         if !said.is_empty() && number & !abi.bit < PRIVATE {
             newest = Some(number);
         }
     }
-    add_answer(ranges, next, rules.default);
+    add(ranges, next, Code::Answer(rules.default));
     if let (false, Some(newest)) = (rules.permissive, newest) {
         end_at(ranges, newest + 1);
     }
     Ok(())
+}
+
+/// By the first of a call's names of which anything is said.
+fn said_of<'r>(rules: &'r Rules<'_>, names: &str) -> &'r [Rule] {
+    match rules.of(names) {
+        [] if names.contains('/') => {
+            names.split('/').map(|name| rules.of(name)).find(|said| !said.is_empty()).unwrap_or_default()
+        }
+        said => said,
+    }
 }
 
 /// Everything from here on is newer than the profile.
@@ -63,26 +81,18 @@ fn end_at(ranges: &mut Vec<Range>, first: u32) {
     let keep = |range: &Range| range.first < first || range.first >= PRIVATE && range.first & X32 == 0;
     ranges.retain(keep);
     let at = ranges.iter().position(|range| range.first > first).unwrap_or(ranges.len());
-    ranges.insert(at, Range { first, code: answer(ENOSYS) });
+    ranges.insert(at, Range { first, code: Code::Answer(ENOSYS) });
 }
 
-fn add(ranges: &mut Vec<Range>, first: u32, code: Vec<Instruction>) {
+fn add(ranges: &mut Vec<Range>, first: u32, code: Code) {
     match ranges.last() {
         Some(last) if last.code == code => {}
         _ => ranges.push(Range { first, code }),
     }
 }
 
-/// The same without making a list that would nearly always be thrown away: most neighbours have the same answer.
-fn add_answer(ranges: &mut Vec<Range>, first: u32, value: u32) {
-    match ranges.last() {
-        Some(last) if last.code.as_slice() == [(RETURN, 0, 0, value)] => {}
-        _ => ranges.push(Range { first, code: answer(value) }),
-    }
-}
-
-fn answer(value: u32) -> Vec<Instruction> {
-    vec![(RETURN, 0, 0, value)]
+fn answer(value: u32) -> Instruction {
+    (RETURN, 0, 0, value)
 }
 
 /// Of a call that is not asked about its arguments.
@@ -94,38 +104,40 @@ fn only_answer(rules: &Rules<'_>, said: &[Rule]) -> Option<u32> {
 }
 
 /// Rules with conditions first, then the one without: what is said of a special case counts more than what is said in general.
-fn code(rules: &Rules<'_>, said: &[Rule], abi: &Abi) -> Result<Vec<Instruction>, Error> {
+fn tests(rules: &Rules<'_>, said: &[Rule], abi: &Abi) -> Result<Vec<Instruction>, Error> {
     let mut code = Vec::new();
     for rule in said.iter().filter(|rule| !rule.args.is_empty()) {
         code.extend(compare::test(&rule.args, abi.width)?);
-        code.push((RETURN, 0, 0, rule.answer));
+        code.push(answer(rule.answer));
     }
     let general = said.iter().find(|rule| rule.args.is_empty());
-    code.extend(answer(general.map_or(rules.default, |rule| rule.answer)));
+    code.push(answer(general.map_or(rules.default, |rule| rule.answer)));
     Ok(code)
 }
 
 /// Halves the list until one range is left. Conditional jumps reach 255 instructions; the long way takes a plain one.
-fn search(ranges: &[Range]) -> Vec<Instruction> {
-    match ranges {
-        [] => answer(KILL_THREAD),
-        [one] => one.code.clone(),
-        many => {
-            let (low, high) = many.split_at(many.len() / 2);
-            let first = high.first().map_or(0, |range| range.first);
-            let (low, high) = (search(low), search(high));
-            let mut code = match u8::try_from(low.len()) {
-                Ok(distance) => vec![(IF_AT_LEAST, distance, 0, first)],
-                Err(_) => {
-                    let distance = u32::try_from(low.len()).unwrap_or(u32::MAX);
-                    vec![(IF_AT_LEAST, 0, 1, first), (JUMP, 0, 0, distance)]
-                }
-            };
-            code.extend(low);
-            code.extend(high);
-            code
+fn search(ranges: &[Range], code: &mut Vec<Instruction>) {
+    let (low, high) = match ranges {
+        [] => return code.push(answer(KILL_THREAD)),
+        [Range { code: Code::Answer(value), .. }] => return code.push(answer(*value)),
+        [Range { code: Code::Tests(tests), .. }] => return code.extend_from_slice(tests),
+        many => many.split_at(many.len() / 2),
+    };
+    let first = high.first().map_or(0, |range| range.first);
+    let at = code.len();
+    code.push((IF_AT_LEAST, 0, 0, first));
+    search(low, code);
+    // Jumps count from the next instruction: those within the lower half stay right wherever it lies.
+    let distance = code.len() - at - 1;
+    let (jump, long) = match u8::try_from(distance) {
+        Ok(distance) => ((IF_AT_LEAST, distance, 0, first), None),
+        Err(_) => {
+            let distance = u32::try_from(distance).unwrap_or(u32::MAX);
+            ((IF_AT_LEAST, 0, 1, first), Some((JUMP, 0, 0, distance)))
         }
-    }
+    };
+    code.splice(at..=at, std::iter::once(jump).chain(long));
+    search(high, code);
 }
 
 #[cfg(test)]
