@@ -23,12 +23,16 @@ pub(super) fn stat(at: &OwnedFd, name: &OsStr) -> io::Result<Option<FileStat>> {
 
 /// The attributes that a layer carries: capabilities and the user's own, none of the overlay's.
 pub(super) fn xattrs(at: impl AsFd, name: &OsStr) -> io::Result<Vec<(OsString, Vec<u8>)>> {
-    let mut found = xattr::list(at, name)?;
+    Ok(of_layer(xattr::list(at, name)?))
+}
+
+/// Of all attributes, those.
+pub(super) fn of_layer(mut found: Vec<(OsString, Vec<u8>)>) -> Vec<(OsString, Vec<u8>)> {
     found.retain(|(key, _)| {
         let key = key.as_bytes();
         key == b"security.capability" || (key.starts_with(b"user.") && !key.starts_with(b"user.overlay."))
     });
-    Ok(found)
+    found
 }
 
 /// Whether the directory hides all that lies below it.

@@ -14,7 +14,7 @@ use super::compare;
 use crate::error::{Error, Kind};
 use crate::layer::{Entry, EntryKind, TarStream, Writer};
 use crate::sys::overlay::Attributes;
-use crate::sys::root;
+use crate::sys::{root, xattr};
 
 /// What becomes of modification times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,10 +219,10 @@ impl Walk<'_> {
         above: &FileStat,
         (name, path): (&OsStr, &Path),
     ) -> Result<(), Failed> {
-        let xattrs = compare::xattrs(upper, name)?;
         if above.st_nlink > 1 {
             let identity = (above.st_dev, above.st_ino);
             if let Some(first) = self.links.get(&identity).cloned() {
+                let xattrs = compare::xattrs(upper, name)?;
                 return self.tell(Change::Put(
                     self.entry(path, (EntryKind::HardLink(&first), above), &xattrs),
                     None,
@@ -230,22 +230,27 @@ impl Walk<'_> {
             }
             self.links.insert(identity, path.to_owned());
         }
+        let kind = SFlag::from_bits_truncate(above.st_mode & libc::S_IFMT);
+        if kind == SFlag::S_IFREG {
+            let file = File::from(root::open_child(upper, name, OFlag::O_RDONLY)?);
+            let xattrs = compare::of_layer(xattr::list_own(&file)?);
+            // Nobody writes here any more: its size is the one that was seen.
+            let kind = EntryKind::File(above.st_size.unsigned_abs());
+            return self.tell(Change::Put(self.entry(path, (kind, above), &xattrs), Some(file)));
+        }
+        let xattrs = compare::xattrs(upper, name)?;
         let (device_major, device_minor) = (number(major(above.st_rdev)), number(minor(above.st_rdev)));
         let target;
-        let (kind, content) = match SFlag::from_bits_truncate(above.st_mode & libc::S_IFMT) {
-            SFlag::S_IFREG => {
-                let file = File::from(root::open_child(upper, name, OFlag::O_RDONLY)?);
-                (EntryKind::File(file.metadata()?.len()), Some(file))
-            }
+        let kind = match kind {
             SFlag::S_IFLNK => {
                 target = PathBuf::from(readlinkat(upper, name).map_err(io::Error::from)?);
-                (EntryKind::Symlink(&target), None)
+                EntryKind::Symlink(&target)
             }
-            SFlag::S_IFCHR => (EntryKind::Character(device_major, device_minor), None),
-            SFlag::S_IFBLK => (EntryKind::Block(device_major, device_minor), None),
-            _ => (EntryKind::Fifo, None),
+            SFlag::S_IFCHR => EntryKind::Character(device_major, device_minor),
+            SFlag::S_IFBLK => EntryKind::Block(device_major, device_minor),
+            _ => EntryKind::Fifo,
         };
-        self.tell(Change::Put(self.entry(path, (kind, above), &xattrs), content))
+        self.tell(Change::Put(self.entry(path, (kind, above), &xattrs), None))
     }
 
     fn entry<'e>(

@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, readlinkat};
 use nix::sys::stat::{
-    FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmodat, fstatat, mkdirat, mknodat, utimensat,
+    FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstat, fstatat, futimens,
+    mkdirat, mknodat, utimensat,
 };
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
+use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, unlinkat};
 
 use super::mode;
 use crate::context::{Match, Owner, Tree};
@@ -70,18 +71,39 @@ impl Rules<'_> {
     }
 
     fn finish(&self, (directory, name): At<'_>, attributes: Attributes) -> io::Result<()> {
-        let is_directory = attributes.mode & libc::S_IFMT == libc::S_IFDIR;
-        let mode = match self.chmod {
-            Some(change) => mode::changed(change, attributes.mode, is_directory)
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?,
-            None => attributes.mode & 0o7777,
-        };
+        let mode = self.mode(attributes)?;
         let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
         fchownat(directory, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)?;
         // After the owner: changing that clears set-id bits. The name is a file or directory that we have just made.
         fchmodat(directory, name, Mode::from_bits_truncate(mode), FchmodatFlags::FollowSymlink)?;
         set_time(directory, name, attributes.mtime)
     }
+
+    fn mode(&self, attributes: Attributes) -> io::Result<u32> {
+        let is_directory = attributes.mode & libc::S_IFMT == libc::S_IFDIR;
+        match self.chmod {
+            Some(change) => mode::changed(change, attributes.mode, is_directory)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string())),
+            None => Ok(attributes.mode & 0o7777),
+        }
+    }
+}
+
+/// As `Rules::finish`, for a file that was made with `mode` a moment ago. Most have their owner and mode from that, and looking is
+/// cheaper than setting them again.
+fn finish_new(file: &File, attributes: Attributes, mode: u32) -> io::Result<()> {
+    let found = fstat(file)?;
+    let is_owner_right = (found.st_uid, found.st_gid) == (attributes.uid, attributes.gid);
+    if !is_owner_right {
+        fchown(file, Some(Uid::from_raw(attributes.uid)), Some(Gid::from_raw(attributes.gid)))?;
+    }
+    // After the owner: changing that clears set-id bits.
+    if !is_owner_right || found.st_mode & 0o7777 != mode {
+        fchmod(file, Mode::from_bits_truncate(mode))?;
+    }
+    let Some((seconds, nanoseconds)) = attributes.mtime else { return Ok(()) };
+    let time = TimeSpec::new(seconds, nanoseconds);
+    Ok(futimens(file, &time, &time)?)
 }
 
 #[derive(Clone, Copy)]
@@ -224,7 +246,9 @@ impl<'a> Placing<'a> {
                 // O_NONBLOCK: another process may have put a FIFO in the file's place, which would hang.
                 let source = File::from(root::open_child(from, name, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?);
                 self.regular(&source, stat, (into, new))?;
-                self.copy_xattrs((from, name), (into, new))?;
+                for (key, value) in self.passing(xattr::list_own(&source)?) {
+                    xattr::set(into, new, &key, &value)?;
+                }
             }
             libc::S_IFLNK => {
                 make_room(into, new)?;
@@ -246,17 +270,20 @@ impl<'a> Placing<'a> {
     }
 
     fn regular(&self, source: &File, stat: &FileStat, (into, name): At<'_>) -> io::Result<()> {
-        let create = || root::create_child(into, name, 0o600);
-        let target = match create() {
+        let attributes = self.attributes(stat);
+        let mode = self.rules.mode(attributes)?;
+        // Not the set-id bits: writing would clear them.
+        let create = || root::create_child(into, name, mode & 0o777);
+        let target = File::from(match create() {
             // Rare: what was there is looked for only then.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 make_room(into, name)?;
                 create()?
             }
             other => other?,
-        };
-        reflink::copy(source, &File::from(target), stat.st_size.unsigned_abs())?;
-        self.rules.finish((into, name), self.attributes(stat))
+        });
+        reflink::copy(source, &target, stat.st_size.unsigned_abs())?;
+        finish_new(&target, attributes, mode)
     }
 
     fn special(&self, stat: &FileStat, into: &OwnedFd, name: &OsStr) -> io::Result<()> {
@@ -280,16 +307,21 @@ impl<'a> Placing<'a> {
         Attributes { uid, gid, mode: stat.st_mode, mtime: Some(mtime) }
     }
 
-    /// The user's own attributes always, capabilities from images only.
     fn copy_xattrs(&self, from: At<'_>, to: At<'_>) -> io::Result<()> {
-        for (key, value) in xattr::list(from.0, from.1)? {
-            let name = key.to_string_lossy();
-            let own = name.starts_with("user.") && !name.starts_with("user.overlay.");
-            if own || (name == "security.capability" && self.tree.owner == Owner::Same) {
-                xattr::set(to.0, to.1, &key, &value)?;
-            }
+        for (key, value) in self.passing(xattr::list(from.0, from.1)?) {
+            xattr::set(to.0, to.1, &key, &value)?;
         }
         Ok(())
+    }
+
+    /// The user's own attributes always, capabilities from images only.
+    fn passing(&self, mut attributes: Vec<(OsString, Vec<u8>)>) -> Vec<(OsString, Vec<u8>)> {
+        attributes.retain(|(key, _)| {
+            let name = key.to_string_lossy();
+            let own = name.starts_with("user.") && !name.starts_with("user.overlay.");
+            own || (name == "security.capability" && self.tree.owner == Owner::Same)
+        });
+        attributes
     }
 
     /// Unpacks `found` below `dest` if it is an archive; whether it was one.

@@ -1,7 +1,8 @@
 //! Copies of a file's bytes: shared blocks where the file system can, in the kernel where it cannot.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 
 /// Up to this size copying is as fast as asking for shared blocks.
@@ -14,9 +15,13 @@ const SMALL: usize = 64 << 10;
 pub fn copy(from: &File, to: &File, size: u64) -> io::Result<()> {
     let (mut from, mut to) = (from, to);
     if size < SMALL as u64 {
-        let mut buffer = [0; SMALL];
-        let count = from.read(&mut buffer)?;
-        to.write_all(buffer.get(..count).unwrap_or_default())?;
+        // Not zeroed: of most files that would take as long as the copy.
+        let mut buffer = [MaybeUninit::<u8>::uninit(); SMALL];
+        // SAFETY: a live descriptor, and room for SMALL bytes that nobody reads before the kernel has written them.
+        let count = unsafe { libc::read(from.as_raw_fd(), buffer.as_mut_ptr().cast(), SMALL) };
+        let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+        // SAFETY: the kernel has written so many bytes, at most SMALL of them.
+        to.write_all(unsafe { std::slice::from_raw_parts(buffer.as_ptr().cast(), count) })?;
         if count as u64 == size {
             return Ok(());
         }

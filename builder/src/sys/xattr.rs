@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// The names and values of an object's attributes, sorted by name; none where the file system has none.
@@ -13,21 +13,48 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 /// The kernel's.
 pub fn list(at: impl AsFd, name: &OsStr) -> io::Result<Vec<(OsString, Vec<u8>)>> {
     let path = child_path(at, name)?;
-    let names = match read(|room, size| {
+    let names = read(|room, size| {
         // SAFETY: the path is NUL-terminated and `room` has `size` bytes (or is null with 0, which asks for the size).
         unsafe { libc::llistxattr(path.as_ptr(), room.cast(), size) }
-    }) {
+    });
+    with_values(names, |key| {
+        read(|room, size| {
+            // SAFETY: path and name are NUL-terminated, `room` has `size` bytes or is null with 0.
+            unsafe { libc::lgetxattr(path.as_ptr(), key.as_ptr(), room, size) }
+        })
+    })
+}
+
+/// As `list`, of the object behind a descriptor that is open for reading or writing: no path is walked.
+///
+/// # Errors
+/// The kernel's.
+pub fn list_own(fd: impl AsFd) -> io::Result<Vec<(OsString, Vec<u8>)>> {
+    let fd = fd.as_fd().as_raw_fd();
+    let names = read(|room, size| {
+        // SAFETY: the descriptor is borrowed for the call and `room` has `size` bytes (or is null with 0).
+        unsafe { libc::flistxattr(fd, room.cast(), size) }
+    });
+    with_values(names, |key| {
+        read(|room, size| {
+            // SAFETY: a live descriptor, a NUL-terminated name, and `room` has `size` bytes or is null with 0.
+            unsafe { libc::fgetxattr(fd, key.as_ptr(), room, size) }
+        })
+    })
+}
+
+/// The values of a NUL-separated list of names, sorted by name.
+fn with_values(
+    names: io::Result<Vec<u8>>,
+    value: impl Fn(&CStr) -> io::Result<Vec<u8>>,
+) -> io::Result<Vec<(OsString, Vec<u8>)>> {
+    let names = match names {
         Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => return Ok(Vec::new()),
         other => other?,
     };
     let mut found = Vec::new();
     for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        let key = CString::new(name)?;
-        let value = read(|room, size| {
-            // SAFETY: path and name are NUL-terminated, `room` has `size` bytes or is null with 0.
-            unsafe { libc::lgetxattr(path.as_ptr(), key.as_ptr(), room, size) }
-        });
-        match value {
+        match value(&CString::new(name)?) {
             Ok(value) => found.push((OsString::from_vec(name.to_vec()), value)),
             Err(error) if error.raw_os_error() == Some(libc::ENODATA) => {}
             Err(error) => return Err(error),
