@@ -35,7 +35,7 @@ impl Store {
 
     /// A small blob (index, manifest, config) as bytes, verified against its digest.
     pub fn read_blob(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(8 << 10); // most are smaller: one read
         self.open_blob(digest)?
             .take(LARGEST_DOCUMENT + 1)
             .read_to_end(&mut bytes)
@@ -51,8 +51,12 @@ impl Store {
         Ok(bytes)
     }
 
-    /// Stores a small blob.
+    /// Stores a small blob. What a build that was cached made again is there already; one that a crash damaged is written anew.
     pub fn put_blob(&self, media_type: &str, bytes: &[u8]) -> Result<Descriptor, Error> {
+        let digest = Digest::of(bytes);
+        if fs::read(self.blob_path(&digest)).is_ok_and(|found| found == bytes) {
+            return Ok(Descriptor::new(media_type, digest, bytes.len() as u64));
+        }
         let mut writer = self.blob_writer()?;
         writer.write_all(bytes).map_err(|error| Error::system("write a blob", error))?;
         writer.commit(media_type)
