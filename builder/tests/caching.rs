@@ -70,6 +70,30 @@ fn the_stages_that_are_named_run_again_and_no_other() {
     assert_eq!(again, first);
 }
 
+/// As a power failure leaves them: nothing of the build cache is synced.
+#[test]
+fn what_a_crash_cut_short_is_made_again() {
+    let site = Site::new("FROM scratch\nCOPY one /one\nCOPY two /two\n");
+    site.write("context/one", b"1").write("context/two", b"2");
+    let (first, _) = site.build(&["context"]);
+    let document = site.document(&first);
+    let layer = document["layers"][0]["digest"].as_str().unwrap().trim_start_matches("sha256:").to_owned();
+    let blob = site.path("store/blobs/sha256").join(layer);
+    let whole = fs::read(&blob).unwrap();
+    fs::write(&blob, &whole[..whole.len() / 2]).unwrap();
+    let (second, said) = site.build(&["context"]);
+    assert_eq!(carried_out(&said), ["COPY one /one", "COPY two /two"]);
+    assert_eq!((second, fs::read(&blob).unwrap()), (first.clone(), whole));
+    for name in site::names(&site.path("store/keys")) {
+        fs::write(site.path("store/keys").join(name), b"").unwrap();
+    }
+    let manifest = site.path("store/blobs/sha256").join(first.trim_start_matches("sha256:"));
+    fs::write(&manifest, b"{").unwrap();
+    let (third, said) = site.build(&["context"]);
+    assert_eq!(carried_out(&said), ["COPY one /one", "COPY two /two"]);
+    assert_eq!(site.document(&third), document);
+}
+
 #[test]
 fn a_cache_in_a_directory_stands_in_for_the_store() {
     let site = stages();

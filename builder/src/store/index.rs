@@ -5,6 +5,7 @@ use std::fs;
 
 use serde::{Deserialize, Serialize};
 
+use super::temporary::Lasting;
 use super::{Descriptor, Digest, Lock, Store, media};
 use crate::error::{Error, Kind};
 
@@ -130,7 +131,7 @@ impl Store {
         media::INDEX.clone_into(&mut index.media_type);
         let bytes = serde_json::to_vec(&index)
             .map_err(|error| Error::new(Kind::Invalid, format!("write index.json: {error}")))?;
-        self.replace_file("index.json", &bytes)
+        self.replace_file("index.json", &bytes, Lasting::Synced)
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::temporary::Lasting;
 use super::{Digest, Store, is_hex, nullable};
 use crate::error::{Error, Kind};
 
@@ -111,11 +112,11 @@ impl Store {
         Ok(complete.then_some(record))
     }
 
-    /// Keeps `record` under `key`, in place of an older one.
+    /// Keeps `record` under `key`, in place of an older one. Not synced: a build writes one a step, and waits for none of them.
     pub fn put_record(&self, key: &Key, record: &Record) -> Result<(), Error> {
         let bytes = serde_json::to_vec(record)
             .map_err(|error| Error::new(Kind::Invalid, format!("write the record of {key}: {error}")))?;
-        self.replace_file(&format!("keys/{key}"), &bytes)
+        self.replace_file(&format!("keys/{key}"), &bytes, Lasting::Renewable)
     }
 
     pub(super) fn record_path(&self, key: &Key) -> PathBuf {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::temporary::Lasting;
 use super::{Lock, Store};
 use crate::error::{Error, Kind};
 
@@ -48,7 +49,7 @@ impl Store {
     }
 
     fn write_once(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        if self.path(name).exists() { Ok(()) } else { self.replace_file(name, bytes) }
+        if self.path(name).exists() { Ok(()) } else { self.replace_file(name, bytes, Lasting::Synced) }
     }
 }
 

@@ -13,6 +13,15 @@ use crate::error::Error;
 
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
+/// What a power failure may do to a file that was put in place a moment before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lasting {
+    /// Nothing: the store is lost without it.
+    Synced,
+    /// Cut it short or take it away: its reader sees that, and the work is done again.
+    Renewable,
+}
+
 impl Store {
     /// A new, locked file in `tmp/`.
     pub(super) fn temporary_file(&self) -> Result<(PathBuf, File), Error> {
@@ -51,16 +60,16 @@ impl Store {
     }
 
     /// Puts `bytes` in place of the file `name`, whole.
-    pub(super) fn replace_file(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+    pub(super) fn replace_file(&self, name: &str, bytes: &[u8], lasting: Lasting) -> Result<(), Error> {
         let (path, mut file) = self.temporary_file()?;
         let target = self.path(name);
-        file.write_all(bytes)
-            .and_then(|()| file.sync_data())
-            .and_then(|()| fs::rename(&path, &target))
-            .map_err(|error| {
+        let sync = |file: &File| if lasting == Lasting::Synced { file.sync_data() } else { Ok(()) };
+        file.write_all(bytes).and_then(|()| sync(&file)).and_then(|()| fs::rename(&path, &target)).map_err(
+            |error| {
                 drop(fs::remove_file(&path)); // nothing more can be done about it: the sweep will
                 Error::system(format!("write {}", target.display()), error)
-            })
+            },
+        )
     }
 
     /// Removes what killed writers left behind. What cannot be removed now stays for the next time: a snapshot of

@@ -26,7 +26,16 @@ impl Kept {
     /// What the record under a key says; one that was written by a version that says it otherwise is none.
     pub(in crate::solve) fn read(store: &Store, key: &Key) -> Result<Option<Self>, Error> {
         let record = store.record(key)?;
-        Ok(record.and_then(|record| serde_json::from_value::<Self>(record.body).ok()))
+        let kept = record.and_then(|record| serde_json::from_value::<Self>(record.body).ok());
+        Ok(kept.filter(|kept| kept.is_whole(store)))
+    }
+
+    /// A power failure may have cut the layer short.
+    fn is_whole(&self, store: &Store) -> bool {
+        match self {
+            Self::Layer(stored) => store.holds(&stored.0),
+            Self::Unchanged | Self::As(_) => true,
+        }
     }
 
     /// Keeps it under the key, with the blob that it needs.
