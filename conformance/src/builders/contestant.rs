@@ -141,12 +141,11 @@ impl Contestant {
             Self::Ours { .. } => {
                 let compression = format!("--compression={}", product.compression());
                 let flags = ["build", "--quiet", "--network=none", &compression, "--tag=made"];
-                commands.push(tail(self.command(&flags)));
+                let mut command = self.command(&flags);
                 if product != Product::Stored {
-                    let mut save = self.command(&["save", "--format=oci-archive", "made", "--output"]);
-                    save.arg(&archive);
-                    commands.push(save);
+                    command.arg(format!("--output=type=oci,dest={}", archive.display()));
                 }
+                commands.push(tail(command));
             }
             Self::Docker { docker, .. } => {
                 commands.push(tail(docker.command(&["build", "--quiet", "--network=none", "--tag=made"])));

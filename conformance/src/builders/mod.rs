@@ -8,7 +8,7 @@ mod workload;
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -35,8 +35,8 @@ pub(crate) struct Wanted<'a> {
 /// State of the cache when a build begins.
 const STATES: [&str; 3] = ["cold", "cached", "one file changed"];
 
-/// Costs by case, product, state and builder.
-type Costs = BTreeMap<(&'static str, &'static str, usize, &'static str), Vec<Cost>>;
+/// Costs of one case and product, by state and builder.
+type Costs = BTreeMap<(usize, &'static str), Vec<Cost>>;
 
 /// Measures, and prints the table.
 pub(crate) fn bench(args: &Wanted<'_>) -> Result<ExitCode> {
@@ -61,13 +61,13 @@ pub(crate) fn bench(args: &Wanted<'_>) -> Result<ExitCode> {
             other => bail!("{other} is no peer: docker, buildkit, buildah"),
         });
     }
-    let measured = measure(&contestants, &workloads, (&place, args.rounds));
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "peak memory of ours, {}: {} MiB", Workload::Large.name(), peak / 1024)?;
+    let measured = measure(&contestants, &workloads, (&place, args.rounds), &mut out);
     for contestant in contestants {
         contestant.end()?;
     }
-    let mut out = std::io::stdout().lock();
-    print(&mut out, &measured?)?;
-    writeln!(out, "\npeak memory of ours, {}: {} MiB", Workload::Large.name(), peak / 1024)?;
+    measured?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -79,51 +79,62 @@ fn peak(ours: &Contestant, place: &Place) -> Result<i64> {
     usage::peak()
 }
 
+/// Each case's rows are told as soon as they are known.
 fn measure(
     contestants: &[Contestant],
     workloads: &[Workload],
     (place, rounds): (&Place, u32),
-) -> Result<Costs> {
-    let (mut costs, mut changes) = (Costs::new(), 0);
+    out: &mut impl Write,
+) -> Result<()> {
+    let head = format!("{:52} {:17} {:9} {:>8} {:>8}", "case", "", "builder", "wall s", "CPU s");
+    writeln!(out, "{head}  ours / it: wall, CPU")?;
+    let mut changes = 0;
     for (number, workload) in workloads.iter().enumerate() {
         let (folder, context) = workload.write(&place.folder(&format!("case-{number}"))?)?;
-        for _ in 0..rounds {
-            for product in [Product::Stored, Product::Gzip, Product::Zstd] {
-                let able: Vec<&Contestant> = contestants.iter().filter(|c| c.offers(product)).collect();
-                if able.len() < 2 && contestants.len() > 1 {
-                    continue;
-                }
-                writeln!(std::io::stderr(), "{}, {}", workload.name(), product.name())?;
-                for contestant in able {
-                    contestant.forget()?;
-                    for (state, _) in STATES.iter().enumerate() {
-                        if state == 2 {
-                            // Each builder meets a change that none has seen.
-                            changes += 1;
-                            if !workload.change(&context, changes)? {
-                                continue;
-                            }
-                        }
-                        let cost = contestant.build((&folder, &context), product)?;
-                        let key = (workload.name(), product.name(), state, contestant.name());
-                        costs.entry(key).or_default().push(cost);
-                    }
+        for product in [Product::Stored, Product::Gzip, Product::Zstd] {
+            let able: Vec<&Contestant> = contestants.iter().filter(|c| c.offers(product)).collect();
+            if able.len() < 2 && contestants.len() > 1 {
+                continue;
+            }
+            let mut costs = Costs::new();
+            for _ in 0..rounds {
+                for contestant in &able {
+                    let so_far = (&mut changes, &mut costs);
+                    round(contestant, (*workload, product), (&folder, &context), so_far)?;
                 }
             }
+            print(out, (*workload, product), &costs)?;
+            out.flush()?;
         }
     }
-    Ok(costs)
+    Ok(())
 }
 
-fn print(out: &mut impl Write, costs: &Costs) -> Result<()> {
-    writeln!(
-        out,
-        "{:52} {:17} {:9} {:>8} {:>8}  ours / it: wall, CPU",
-        "case", "", "builder", "wall s", "CPU s"
-    )?;
-    for ((case, product, state, builder), all) in costs {
+/// One builder, from nothing kept on; each meets a change that none has seen.
+fn round(
+    contestant: &Contestant,
+    (workload, product): (Workload, Product),
+    (folder, context): (&Path, &Path),
+    (changes, costs): (&mut u64, &mut Costs),
+) -> Result<()> {
+    contestant.forget()?;
+    for (state, _) in STATES.iter().enumerate() {
+        if state == 2 {
+            *changes += 1;
+            if !workload.change(context, *changes)? {
+                continue;
+            }
+        }
+        let cost = contestant.build((folder, context), product)?;
+        costs.entry((state, contestant.name())).or_default().push(cost);
+    }
+    Ok(())
+}
+
+fn print(out: &mut impl Write, (workload, product): (Workload, Product), costs: &Costs) -> Result<()> {
+    for ((state, builder), all) in costs {
         let (wall, cpu) = (median(all, |cost| cost.wall), median(all, |cost| cost.cpu));
-        let ours = costs.get(&(*case, *product, *state, "ours")).filter(|_| *builder != "ours");
+        let ours = costs.get(&(*state, "ours")).filter(|_| *builder != "ours");
         let ratio = ours.map_or(String::new(), |ours| {
             let ratio = |ours: f64, theirs: f64| if theirs > 0.0 { ours / theirs } else { f64::NAN };
             format!(
@@ -132,13 +143,12 @@ fn print(out: &mut impl Write, costs: &Costs) -> Result<()> {
                 ratio(median(ours, |cost| cost.cpu), cpu)
             )
         });
-        let floor = workload::ALL.into_iter().find(|workload| workload.name() == *case && *state == 0);
-        let floor = floor.map_or(0.0, |workload| workload.floor().as_secs_f64());
+        let floor = if *state == 0 { workload.floor().as_secs_f64() } else { 0.0 };
         let above = ours.filter(|_| floor > 0.0).map_or(String::new(), |ours| {
             let ratio = (median(ours, |cost| cost.wall) - floor) / (wall - floor);
             format!("  above the {floor:.0} s asleep: {ratio:.2}")
         });
-        let name = format!("{case} ({product})");
+        let name = format!("{} ({})", workload.name(), product.name());
         let state = STATES.get(*state).copied().unwrap_or_default();
         let line = format!("{name:52} {state:17} {builder:9} {wall:8.3} {cpu:8.3} {ratio}{above}");
         writeln!(out, "{}", line.trim_end())?;
