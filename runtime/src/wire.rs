@@ -9,13 +9,14 @@
 //!   Go  --------------------------------->       it is mapped
 //!       <---------------------------------  Terminal + master                 (with a terminal)
 //!       <---------------------------------  Listener + descriptor             (with a seccomp agent)
-//!       <---------------------------------  Ready
+//!       <---------------------------------  Ready                             (`run`, without an agent: before init gives up its rights)
 //!   Go  --------------------------------->       it is on record; `run`: start now
 //!       <---------------------------------  end of file: execve has closed init's end
 //! ```
 //!
 //! `create` leaves after the last `Go`; init then waits for `start` at the fifo. `Warning` may come at any time, `Failed` too, and ends
-//! the talk. To host, end of file before `Ready` means that init was killed; to init, that the host was: it ends.
+//! the talk. To host, end of file before `Ready`, or with a `Go` that nobody has heard, means that init was killed; to init, that the
+//! host was: it ends.
 //!
 //! Invariant: a message is one datagram of at most `MOST` bytes; what does not parse is an error, never a guess.
 
@@ -43,6 +44,15 @@ pub enum FromInit {
     Warning(String),
     /// The end.
     Failed(Error),
+    /// Not said but found: it has ended, and has not heard the last `Go`. What it said before is still to come.
+    Unheard,
+}
+
+/// Whether somebody was there to hear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    Perhaps,
+    Never,
 }
 
 /// What init has still to say beside `Ready`, each of it once: near the end others may look into that process, and speak in its name.
@@ -67,7 +77,7 @@ impl Expected {
                 self.mapped.push(*at);
                 is_new
             }
-            FromInit::Ready | FromInit::Warning(_) | FromInit::Failed(_) => true,
+            FromInit::Ready | FromInit::Warning(_) | FromInit::Failed(_) | FromInit::Unheard => true,
         };
         match is_expected {
             true => Ok(()),
@@ -103,7 +113,13 @@ impl HostEnd {
     /// The next message; None at the end of file.
     pub fn receive(&self) -> Result<Option<FromInit>, Error> {
         let mut buffer = [0; MOST];
-        let (count, fd) = sys::fds::receive(&self.0, &mut buffer).map_err(broken)?;
+        let (count, fd) = match sys::fds::receive(&self.0, &mut buffer) {
+            // The other end was closed with something unread (unix(7)).
+            Err(source) if source.raw_os_error() == Some(libc::ECONNRESET) => {
+                return Ok(Some(FromInit::Unheard));
+            }
+            other => other.map_err(broken)?,
+        };
         match buffer.get(..count).and_then(<[u8]>::split_first) {
             None => Ok(None),
             Some((tag, rest)) => decode(*tag, rest, fd).map(Some),
@@ -111,10 +127,10 @@ impl HostEnd {
     }
 
     /// Lets init go on. One that has failed meanwhile has said so: its words are still to be received.
-    pub fn go(&self) -> Result<(), Error> {
+    pub fn go(&self) -> Result<Heard, Error> {
         match sys::fds::send(&self.0, &[GO], None) {
-            Err(source) if source.raw_os_error() == Some(libc::EPIPE) => Ok(()),
-            other => other.map_err(broken),
+            Err(source) if source.raw_os_error() == Some(libc::EPIPE) => Ok(Heard::Never),
+            other => other.map(|()| Heard::Perhaps).map_err(broken),
         }
     }
 }

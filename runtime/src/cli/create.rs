@@ -155,14 +155,19 @@ fn raise(
         state: state_for_hooks(&args.id, bundle),
         rdt: plan.rdt.as_ref().map(rdt::find).transpose()?,
         console: args.console_socket.as_deref(),
+        draft: &|init, cgroup| {
+            draft((init, cgroup, Clocks::AsConfigured), (bundle, facts, plan, entry), &args.id)
+        },
         warn: &|text| global.log.warn(text),
     };
-    let alive = carry_out(&order)?;
-    let made = (alive.init.pid, alive.cgroup.record(), Clocks::AsConfigured);
-    let told = commit(made, (bundle, facts, plan, entry), &args.id)
-        .and_then(|record| tell(args, &alive).map(|()| record));
+    let (alive, record) = carry_out(&order)?;
+    let told = entry.publish().and_then(|()| match start {
+        Start::Later => tell(args, &alive),
+        // Once it has started.
+        Start::Now => Ok(()),
+    });
     match told {
-        Ok(record) => Ok((alive, record)),
+        Ok(()) => Ok((alive, record)),
         Err(error) => {
             undo::end(&alive.init);
             undo_groups(&alive.cgroup, order.rdt.as_ref());
@@ -183,20 +188,20 @@ pub(super) fn state_for_hooks(id: &str, bundle: &Bundle) -> hooks::State {
     hooks::state(&hooks::Subject { version, id, bundle: &bundle.dir, annotations: &annotations })
 }
 
-/// Records the container of this init.
-pub(super) fn commit(
+/// Writes down the container of this init; it is in force once published. None where init has ended already.
+pub(super) fn draft(
     (init, cgroup, clocks): (i32, state::Cgroup, Clocks),
     (bundle, facts, plan, entry): Decided<'_>,
     id: &str,
-) -> Result<Record, Error> {
-    let gone = || Error::new(Kind::System, "create the container: init has ended");
+) -> Result<Option<Record>, Error> {
+    let Some(init) = Process::of(init) else { return Ok(None) };
     let record = Record {
         version: state::VERSION,
         id: id.to_owned(),
         oci_version: bundle.spec.version().clone(),
         bundle: bundle.dir.clone(),
         rootfs: plan.rootfs.path.clone(),
-        init: Process::of(init).ok_or_else(gone)?,
+        init,
         created: clock::now(),
         owner: facts.caller.uid,
         annotations: annotations(bundle),
@@ -212,11 +217,12 @@ pub(super) fn commit(
         clocks,
         rdt: plan.rdt.as_ref().map(rdt::find).transpose()?,
     };
-    entry.commit(&record, &bundle.text)?;
-    Ok(record)
+    entry.draft(&record, &bundle.text)?;
+    Ok(Some(record))
 }
 
-fn tell(args: &Common, alive: &Alive) -> Result<(), Error> {
+/// Tells the caller which process it is, where he has asked for it.
+pub(super) fn tell(args: &Common, alive: &Alive) -> Result<(), Error> {
     if let Some(socket) = &args.pidfd_socket {
         console::send(socket, "pidfd", &alive.init.pidfd)?;
     }

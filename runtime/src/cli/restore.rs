@@ -8,7 +8,7 @@ use clap::Parser;
 use super::Global;
 use super::checkpoint::{IMAGES, check_namespaces, warn_rootless};
 use super::create::{
-    Decided, Mode, check_terminal, commit, intend, keep_from_children, options, state_for_hooks,
+    Decided, Mode, check_terminal, draft, intend, keep_from_children, options, state_for_hooks,
 };
 use super::run::is_ours_to_remove;
 use crate::bundle::{self, Bundle};
@@ -202,8 +202,9 @@ fn raise(
         terminal,
         ignored_signals: facts.caller.ignored_signals,
         commit: &|init, cgroup, clocks| {
-            let committed = commit((init.pid, cgroup.record(), clocks), decided, &args.id)?;
-            record.set(committed).map_err(|_| unrecorded())
+            let drafted = draft((init.pid, cgroup.record(), clocks), decided, &args.id)?;
+            entry.publish()?;
+            record.set(drafted.ok_or_else(unrecorded)?).map_err(|_| unrecorded())
         },
         warn: &|text| global.log.warn(text),
         debug: &|text| global.log.debug(text),

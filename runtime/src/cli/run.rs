@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use super::Global;
-use super::create::{Born, Common, Mode, bear, keep_from_children};
+use super::create::{Born, Common, Mode, bear, keep_from_children, tell};
 use crate::error::Error;
 use crate::host::create::Start;
 use crate::host::{foreground, hooks, remove, seal, undo};
 use crate::state::Entry;
 use crate::sys::pidfd;
-use crate::wire::FromInit;
+use crate::wire::{FromInit, Heard};
 
 /// create and run a container
 #[derive(Parser, Debug)]
@@ -36,7 +36,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     match args.detach {
         true => {
             let mut born = bear(&args.common, Start::Now, Mode::Detached, global)?;
-            match begin(&mut born, global)? {
+            match begin(args, &mut born, global)? {
                 Begun::Running => Ok(ExitCode::SUCCESS),
                 Begun::Refused(error) => refuse(error, global),
             }
@@ -53,7 +53,7 @@ fn foreground(args: &Args, global: &Global) -> Result<ExitCode, Error> {
             .map_err(|errno| Error::system("become the subreaper", errno))?;
     }
     let mut born = bear(&args.common, Start::Now, Mode::Foreground, global)?;
-    if let Begun::Refused(error) = begin(&mut born, global)? {
+    if let Begun::Refused(error) = begin(args, &mut born, global)? {
         return refuse(error, global);
     }
     // `state`, `exec` and `kill` must be able to come in.
@@ -96,9 +96,10 @@ fn refuse(error: Error, global: &Global) -> Result<ExitCode, Error> {
 }
 
 /// Lets init go on to execve, and runs the hooks for that moment. When anything fails, nothing is left.
-fn begin(born: &mut Born, global: &Global) -> Result<Begun, Error> {
+fn begin(args: &Args, born: &mut Born, global: &Global) -> Result<Begun, Error> {
     let begun = match start(born, global) {
-        Ok(Begun::Running) => hooks::run(&born.plan.hooks.poststart, "poststart", "running", &born.record)
+        Ok(Begun::Running) => tell(&args.common, &born.alive)
+            .and_then(|()| hooks::run(&born.plan.hooks.poststart, "poststart", "running", &born.record))
             .map(|()| Begun::Running),
         other => other,
     };
@@ -110,10 +111,13 @@ fn begin(born: &mut Born, global: &Global) -> Result<Begun, Error> {
 }
 
 fn start(born: &Born, global: &Global) -> Result<Begun, Error> {
-    born.alive.wire.go()?;
+    let mut heard = born.alive.wire.go()?;
     loop {
         match born.alive.wire.receive()? {
+            // Execve has closed it, or something has ended init before it came so far.
+            None if heard == Heard::Never => return Err(undo::ended_early(&born.alive.init)),
             None => return Ok(Begun::Running),
+            Some(FromInit::Unheard) => heard = Heard::Never,
             Some(FromInit::Failed(error)) if error.doing().starts_with("exec ") => {
                 return Ok(Begun::Refused(error));
             }

@@ -12,11 +12,11 @@ use super::spawn::{Birth, Placed, Spawned, spawn};
 use super::{cgroup, console, ids, in_place, net_devices, proc, rdt, seccomp_agent, sources, undo};
 use crate::error::{Error, Kind};
 use crate::init::hooks::{self, Moment, State};
-use crate::init::{self, Host, Kit};
+use crate::init::{self, Host, Kit, Ready};
 use crate::plan::Plan;
 use crate::plan::Side;
 use crate::plan::cgroup::Version;
-use crate::state::{self, Entry, FIFO};
+use crate::state::{self, Entry, FIFO, Record};
 use crate::sys::process;
 use crate::wire::{self, Expected, FromInit, HostEnd, InitEnd};
 
@@ -40,6 +40,8 @@ pub struct Order<'a> {
     pub rdt: Option<state::Rdt>,
     /// Where the terminal's master goes; None keeps it.
     pub console: Option<&'a Path>,
+    /// Writes down what will be on record, while init is at work. None where init has ended already.
+    pub draft: &'a dyn Fn(i32, state::Cgroup) -> Result<Option<Record>, Error>,
     pub warn: &'a dyn Fn(&str),
 }
 
@@ -54,8 +56,8 @@ pub struct Alive {
     pub proc: OwnedFd,
 }
 
-/// Makes cgroup and init, in this order; when anything fails, both are gone again.
-pub fn create(order: &Order<'_>) -> Result<Alive, Error> {
+/// Makes cgroup and init, in this order; when anything fails, both are gone again. The record is a draft still.
+pub fn create(order: &Order<'_>) -> Result<(Alive, Record), Error> {
     // What init keeps is opened before the rest, whose numbers it then closes in one call.
     let proc = proc::open_proc()?;
     let start = fifo(order)?;
@@ -70,7 +72,7 @@ pub fn create(order: &Order<'_>) -> Result<Alive, Error> {
         _ => Ok(()),
     };
     match made.and_then(|()| with_cgroup(order, &cgroup, (&proc, start, wire))) {
-        Ok((init, wire, terminal)) => Ok(Alive { init, wire, cgroup, terminal, proc }),
+        Ok((init, wire, (terminal, record))) => Ok((Alive { init, wire, cgroup, terminal, proc }, record)),
         Err(error) => {
             undo_groups(&cgroup, order.rdt.as_ref());
             Err(error)
@@ -93,7 +95,10 @@ struct Ours<'a> {
     idmaps: Vec<Option<OwnedFd>>,
 }
 
-type Parts = (Spawned, HostEnd, Option<OwnedFd>);
+/// The terminal's master if it stays here, and the draft of the record.
+type Kept = (Option<OwnedFd>, Record);
+
+type Parts = (Spawned, HostEnd, Kept);
 
 type Opened<'a> = (&'a OwnedFd, Option<OwnedFd>, (HostEnd, InitEnd));
 
@@ -113,6 +118,7 @@ fn with_cgroup(
         sources: opened,
         joins: joins(&plan.namespaces.join_inside)?,
         host: work(plan),
+        ready: ready(order),
         ignored_signals: order.ignored_signals,
         state: order.state.clone(),
     };
@@ -130,7 +136,7 @@ fn with_cgroup(
         init::run(plan, kit)
     })?;
     match attend(order, cgroup, &init, &ours) {
-        Ok(terminal) => Ok((init, ours.wire, terminal)),
+        Ok(kept) => Ok((init, ours.wire, kept)),
         Err(error) => {
             undo::end(&init);
             in_place::undo(&plan.rootfs, below.as_deref());
@@ -148,6 +154,16 @@ fn work(plan: &Plan) -> Host {
     {
         true => Host::HasWork,
         false => Host::IsDone,
+    }
+}
+
+/// `run` hears of whatever fails until execve, and can put the container on record while init does the rest. A listener has to be
+/// handed over before.
+fn ready(order: &Order<'_>) -> Ready {
+    let listener = order.plan.seccomp.as_ref().and_then(|program| program.listener.as_ref());
+    match (order.start, listener) {
+        (Start::Now, None) => Ready::Sealed,
+        _ => Ready::Prepared,
     }
 }
 
@@ -174,13 +190,13 @@ fn joins(planned: &[crate::plan::namespaces::Join]) -> Result<Vec<(i32, OwnedFd)
     planned.iter().map(open).collect()
 }
 
-/// The host's part of creation, up to `Ready`. Gives the terminal's master if it stays here.
+/// The host's part of creation, up to `Ready`.
 fn attend(
     order: &Order<'_>,
     cgroup: &cgroup::Made,
     init: &Spawned,
     ours: &Ours<'_>,
-) -> Result<Option<OwnedFd>, Error> {
+) -> Result<Kept, Error> {
     let plan = order.plan;
     match init.placed {
         Placed::InCgroup | Placed::BesideInit => cgroup.attach(init.pid)?,
@@ -201,7 +217,10 @@ fn attend(
     if work(plan) == Host::HasWork || init.placed == Placed::Nowhere {
         ours.wire.go()?;
     }
-    talk(order, init, ours)
+    let record = (order.draft)(init.pid, cgroup.record())?;
+    // Why init has ended it says itself.
+    let terminal = talk(order, init, ours)?;
+    Ok((terminal, record.ok_or_else(|| undo::ended_early(init))?))
 }
 
 fn talk(order: &Order<'_>, init: &Spawned, ours: &Ours<'_>) -> Result<Option<OwnedFd>, Error> {
@@ -215,6 +234,7 @@ fn talk(order: &Order<'_>, init: &Spawned, ours: &Ours<'_>) -> Result<Option<Own
             Some(FromInit::Ready) => return Ok(terminal),
             Some(FromInit::Failed(error)) => return Err(error),
             Some(FromInit::Warning(text)) => (order.warn)(&text),
+            Some(FromInit::Unheard) => {}
             Some(FromInit::Unmounted) => {
                 net_devices::give(&order.plan.net_devices, init)?;
                 run_hooks(order, init)?;

@@ -17,7 +17,7 @@ use crate::plan::join::{Joining, Root};
 use crate::plan::{Keyring, Side};
 use crate::state::{self, Record};
 use crate::sys::process;
-use crate::wire::{self, Expected, FromInit, HostEnd};
+use crate::wire::{self, Expected, FromInit, Heard, HostEnd};
 
 /// What is to be started.
 pub struct Order<'a> {
@@ -196,9 +196,10 @@ fn attend(
                 .map_err(|source| Error::system(format!("set resource limit {}", limit.resource), source))?;
         }
     }
-    if host == Host::HasWork || child.placed == Placed::Nowhere {
-        wire.go()?;
-    }
+    let mut heard = match host == Host::HasWork || child.placed == Placed::Nowhere {
+        true => wire.go()?,
+        false => Heard::Perhaps,
+    };
     let mut terminal = None;
     let mut expected = Expected {
         terminal: order.plan.process.terminal.is_some(),
@@ -209,7 +210,11 @@ fn attend(
         let message = wire.receive()?;
         message.iter().try_for_each(|message| expected.take(message))?;
         match message {
+            None if heard == Heard::Never => {
+                return Err(Error::new(Kind::System, "start the process: it has ended before its program began"));
+            }
             None => return Ok(terminal),
+            Some(FromInit::Unheard) => heard = Heard::Never,
             Some(FromInit::Failed(error)) => return Err(error),
             Some(FromInit::Warning(text)) => (order.warn)(&text),
             Some(FromInit::Terminal(master)) => match order.console {

@@ -59,6 +59,7 @@ pub struct Kit<'a> {
     /// Namespaces to join from inside, with their clone flags.
     pub joins: Vec<(i32, OwnedFd)>,
     pub host: Host,
+    pub ready: Ready,
     pub ignored_signals: u64,
     pub state: hooks::State,
 }
@@ -70,13 +71,22 @@ pub enum Host {
     HasWork,
 }
 
+/// What has been done when the host may put the container on record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ready {
+    /// The root is what it will be, so that others may come in. The host listens until execve, and both go on at the same time.
+    Sealed,
+    /// Everything but execve.
+    Prepared,
+}
+
 /// Runs all steps in a process that the clone has just made. Whatever goes wrong is told over the wire, or through the fifo once
 /// the host has gone.
 pub fn run(plan: &Plan, mut kit: Kit<'_>) -> ! {
     leave(|| {
         let sources = std::mem::take(&mut kit.sources);
         let prepared = prepare(plan, &kit, sources);
-        let prepared = prepared.and_then(|ready| await_record(&kit.wire).map(|()| ready));
+        let prepared = prepared.and_then(|ready| await_record(&kit).map(|()| ready));
         let ready = match prepared {
             Ok(ready) => ready,
             Err(error) => return kit.wire.failed(&error),
@@ -140,6 +150,9 @@ fn prepare(plan: &Plan, kit: &Kit<'_>, sources: Sources) -> Result<Prepared, Err
     // Names, parameters and terminal once the namespaces are complete.
     names::set(plan)?;
     procfs::set_sysctls(kit.proc, &plan.sysctls)?;
+    if kit.ready == Ready::Sealed {
+        kit.wire.ready()?;
+    }
     let dumpable = match kit.start {
         Some(_) => Dumpable::Without(kit.lock.as_raw_fd()),
         None => Dumpable::No,
@@ -329,9 +342,11 @@ fn give_up_rights(
 }
 
 /// Until the container is on record: a runtime that is killed before takes it along.
-fn await_record(wire: &InitEnd) -> Result<(), Error> {
-    wire.ready()?;
-    wire.wait()
+fn await_record(kit: &Kit<'_>) -> Result<(), Error> {
+    if kit.ready == Ready::Prepared {
+        kit.wire.ready()?;
+    }
+    kit.wire.wait()
 }
 
 /// What must not happen before the container is started; returns only with an error.

@@ -1,7 +1,8 @@
 //! Carries out the planned mounts, in their order, each on an open descriptor in the container's root.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
@@ -144,10 +145,20 @@ fn attach_bind(at: usize, planned: &Mount, bind: &Bind, site: &mut Site<'_>) -> 
     reset_flags(&tree, planned.attrs.own, bind.reset)
         .and_then(|()| set_attrs(&tree, planned.attrs.tree, Tree::Whole))
         .map_err(fail)?;
+    if attach_inside(&tree, planned, kind, site) {
+        return Ok(tree);
+    }
     let target = place(planned, kind, site).map_err(fail)?;
     mount::attach(&tree, &target.fd).map_err(fail)?;
     fds::leave(target.fd);
     Ok(tree)
+}
+
+/// The short way into a tmpfs that nobody else can reach yet: what was just made there is what its name means.
+fn attach_inside(tree: &OwnedFd, planned: &Mount, kind: Kind, site: &Site<'_>) -> bool {
+    let Some((top, name)) = site.inside_newest(planned) else { return false };
+    let Ok(c_name) = CString::new(name.as_bytes()) else { return false };
+    place::make_kind(top, name, kind).is_ok() && mount::attach_in(tree, top, &c_name).is_ok()
 }
 
 fn mapped_by(host: &InitEnd, at: usize, tree: &OwnedFd) -> Result<(), Error> {

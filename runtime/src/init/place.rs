@@ -151,11 +151,16 @@ pub fn make_directory(dir: &OwnedFd, name: &OsStr) -> nix::Result<()> {
 
 /// A single component relative to an open directory, and no link: nothing can lead this elsewhere.
 pub fn make_new(dir: &OwnedFd, name: &OsStr, kind: Kind) -> nix::Result<OwnedFd> {
-    match kind {
-        Kind::Directory => make_directory(dir, name)?,
-        Kind::File => mknodat(dir, name, SFlag::S_IFREG, Mode::from_bits_truncate(0o644), 0)?,
-    }
+    make_kind(dir, name, kind)?;
     open_new(dir, name)
+}
+
+/// The same for what nobody will open.
+pub fn make_kind(dir: &OwnedFd, name: &OsStr, kind: Kind) -> nix::Result<()> {
+    match kind {
+        Kind::Directory => make_directory(dir, name),
+        Kind::File => mknodat(dir, name, SFlag::S_IFREG, Mode::from_bits_truncate(0o644), 0),
+    }
 }
 
 fn open_new(dir: &OwnedFd, name: &OsStr) -> nix::Result<OwnedFd> {

@@ -60,21 +60,20 @@ impl Entry {
         drop(self.dir.unlock());
     }
 
-    /// Records the container; from now on it exists for every other command. `config` is the bundle's text.
-    pub fn commit(&self, record: &Record, config: &str) -> Result<(), Error> {
-        self.replace(&Head::Record(record.clone()), config)
+    /// Writes the record down under another name, so that a reader sees the intent or the record, whole. `config` is the bundle's text.
+    pub fn draft(&self, record: &Record, config: &str) -> Result<(), Error> {
+        self.write(NEW, OFlag::O_TRUNC, &text_of(&Head::Record(record.clone()), config)?)
+    }
+
+    /// Puts what was drafted in the intent's place: from now on the container exists for every other command.
+    pub fn publish(&self) -> Result<(), Error> {
+        renameat(&self.dir, NEW, &self.dir, STATE).map_err(|errno| self.wrong("write", errno))
     }
 
     /// The first version, in a directory that was just made and is locked: to others one without a state and one with a part of it
     /// are the same, and nothing is there yet that could be forgotten.
     pub(super) fn begin(&self, intent: &Intent) -> Result<(), Error> {
         self.write(STATE, OFlag::O_EXCL, &text_of(&Head::Intent(intent.clone()), "")?)
-    }
-
-    /// A new version under another name first, so that a reader sees the old one or the new one, whole.
-    fn replace(&self, head: &Head, config: &str) -> Result<(), Error> {
-        self.write(NEW, OFlag::O_TRUNC, &text_of(head, config)?)?;
-        renameat(&self.dir, NEW, &self.dir, STATE).map_err(|errno| self.wrong("write", errno))
     }
 
     fn write(&self, name: &str, how: OFlag, text: &str) -> Result<(), Error> {

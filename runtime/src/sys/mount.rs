@@ -117,6 +117,14 @@ pub fn attach(mount: impl AsFd, target: impl AsFd) -> io::Result<()> {
     }
 }
 
+/// Puts a detached mount on what `name`, one component and no link, is in an open directory.
+pub fn attach_in(mount: impl AsFd, dir: impl AsFd, name: &CStr) -> io::Result<()> {
+    let (from, to) = (mount.as_fd().as_raw_fd(), dir.as_fd().as_raw_fd());
+    let (empty, flags) = (c"".as_ptr(), MOVE_MOUNT_F_EMPTY_PATH);
+    // SAFETY: both paths are NUL-terminated and only read.
+    check(unsafe { libc::syscall(libc::SYS_move_mount, from, empty, to, name.as_ptr(), flags) }).map(drop)
+}
+
 /// Puts a detached mount over the caller's `/`.
 pub fn attach_over_root(mount: impl AsFd) -> io::Result<()> {
     let (from, at) = (mount.as_fd().as_raw_fd(), libc::AT_FDCWD);
