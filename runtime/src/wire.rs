@@ -3,6 +3,7 @@
 //! ```text
 //! host                                     init
 //!   Go  --------------------------------->       mapped, placed, limited      (where the plan says `waits`)
+//!   Network + namespace  ---------------->       before what depends on it      (where the host makes it)
 //!       <---------------------------------  Unmounted                         (where there are network devices, prestart or createRuntime hooks)
 //!   Go  --------------------------------->       the hooks have run
 //!       <---------------------------------  Unmapped + mount                  (for each idmapped mount of what is in the root, in a user namespace)
@@ -92,6 +93,7 @@ impl Expected {
 /// The longest message.
 const MOST: usize = 16 << 10;
 const GO: u8 = b'g';
+const NETWORK: u8 = b'n';
 
 /// The host's end.
 #[derive(Debug)]
@@ -126,6 +128,14 @@ impl HostEnd {
         }
     }
 
+    /// Hands the network namespace over. One that has failed meanwhile has said so.
+    pub fn network(&self, namespace: &OwnedFd) -> Result<(), Error> {
+        match sys::fds::send(&self.0, &[NETWORK], Some(namespace.as_fd())) {
+            Err(source) if source.raw_os_error() == Some(libc::EPIPE) => Ok(()),
+            other => other.map_err(broken),
+        }
+    }
+
     /// Lets init go on. One that has failed meanwhile has said so: its words are still to be received.
     pub fn go(&self) -> Result<Heard, Error> {
         match sys::fds::send(&self.0, &[GO], None) {
@@ -148,8 +158,18 @@ impl InitEnd {
         let mut buffer = [0; 2];
         match nix::unistd::read(&self.0, &mut buffer) {
             Ok(1) if buffer == [GO, 0] => Ok(()),
-            Ok(_) => Err(Error::new(Kind::System, "wait for the runtime: it has ended")),
+            Ok(_) => Err(has_ended()),
             Err(errno) => Err(broken(errno.into())),
+        }
+    }
+
+    /// Waits for the network namespace that the host makes.
+    pub fn network(&self) -> Result<OwnedFd, Error> {
+        let mut buffer = [0; 2];
+        let (count, namespace) = sys::fds::receive(&self.0, &mut buffer).map_err(broken)?;
+        match (count, buffer, namespace) {
+            (1, [NETWORK, 0], Some(namespace)) => Ok(namespace),
+            _ => Err(has_ended()),
         }
     }
 
@@ -198,6 +218,10 @@ impl AsFd for InitEnd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+fn has_ended() -> Error {
+    Error::new(Kind::System, "wait for the runtime: it has ended")
 }
 
 fn broken(source: std::io::Error) -> Error {

@@ -9,7 +9,7 @@ use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
 
 use super::spawn::{Birth, Placed, Spawned, spawn};
-use super::{cgroup, console, ids, in_place, net_devices, proc, rdt, seccomp_agent, sources, undo};
+use super::{cgroup, console, ids, in_place, net_devices, network, proc, rdt, seccomp_agent, sources, undo};
 use crate::error::{Error, Kind};
 use crate::init::hooks::{self, Moment, State};
 use crate::init::{self, Host, Kit, Ready};
@@ -191,12 +191,7 @@ fn joins(planned: &[crate::plan::namespaces::Join]) -> Result<Vec<(i32, OwnedFd)
 }
 
 /// The host's part of creation, up to `Ready`.
-fn attend(
-    order: &Order<'_>,
-    cgroup: &cgroup::Made,
-    init: &Spawned,
-    ours: &Ours<'_>,
-) -> Result<Kept, Error> {
+fn attend(order: &Order<'_>, cgroup: &cgroup::Made, init: &Spawned, ours: &Ours<'_>) -> Result<Kept, Error> {
     let plan = order.plan;
     match init.placed {
         Placed::InCgroup | Placed::BesideInit => cgroup.attach(init.pid)?,
@@ -216,6 +211,10 @@ fn attend(
     }
     if work(plan) == Host::HasWork || init.placed == Placed::Nowhere {
         ours.wire.go()?;
+    }
+    if plan.namespaces.beside & libc::CLONE_NEWNET != 0 {
+        // First of all, since init will wait for it.
+        ours.wire.network(&network::make(ours.proc)?)?;
     }
     let record = (order.draft)(init.pid, cgroup.record())?;
     // Why init has ended it says itself.

@@ -211,7 +211,10 @@ fn attend(
         message.iter().try_for_each(|message| expected.take(message))?;
         match message {
             None if heard == Heard::Never => {
-                return Err(Error::new(Kind::System, "start the process: it has ended before its program began"));
+                return Err(Error::new(
+                    Kind::System,
+                    "start the process: it has ended before its program began",
+                ));
             }
             None => return Ok(terminal),
             Some(FromInit::Unheard) => heard = Heard::Never,

@@ -13,6 +13,7 @@ use super::{proc, sources};
 use crate::error::Error;
 use crate::init::mounts::{Proc, Site, attach_all, change_late};
 use crate::init::namespaces::{become_root, enter_process};
+use crate::init::network::Network;
 use crate::init::sources::Sources;
 use crate::plan::live::{Change, Deed};
 use crate::state::Record;
@@ -67,6 +68,7 @@ fn inside(change: &Change, target: &OwnedFd, (proc, opened): (&OwnedFd, &mut Sou
                 newest: None,
                 mapper: None,
                 proc: Proc::Containers,
+                network: Network::default(),
             };
             let late = attach_all(mounts, &mut site)?;
             change_late(&late)

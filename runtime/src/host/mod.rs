@@ -17,6 +17,7 @@ pub mod ids;
 pub mod in_place;
 pub mod live_mounts;
 pub mod net_devices;
+pub mod network;
 pub mod proc;
 pub mod rdt;
 pub mod reach;

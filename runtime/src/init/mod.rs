@@ -17,6 +17,7 @@ pub mod masks;
 pub mod mounts;
 pub mod names;
 pub mod namespaces;
+pub mod network;
 pub mod place;
 pub mod procfs;
 pub mod program;
@@ -203,7 +204,9 @@ fn enter_namespaces(plan: &Plan, kit: &Kit<'_>) -> Result<(), Error> {
     // From here on processes of the container could be beside us: none of them may look into this one, through
     // /proc/PID/exe least of all (CVE-2019-5736).
     set_dumpable(false)?;
-    names::raise_loopback(plan)?;
+    if plan.namespaces.clone & libc::CLONE_NEWNET != 0 {
+        names::raise_loopback()?;
+    }
     if plan.waits_unmounted() {
         // In the runtime's namespaces, once ours exist.
         kit.wire.unmounted()?;
@@ -229,7 +232,9 @@ fn mount_everything(plan: &Plan, kit: &Kit<'_>, mut sources: Sources) -> Result<
         let (rootfs, sources, cgroups) = (&plan.rootfs, &mut sources, plan.cgroup.places.as_slice());
         let mapper = (plan.sources == Side::Host).then_some(&kit.wire);
         let proc = mounts::Proc::Hosts;
-        let mut site = mounts::Site { root: &root, rootfs, sources, cgroups, newest: None, mapper, proc };
+        let network = network::Network::of(&plan.namespaces, &kit.wire);
+        let mut site =
+            mounts::Site { root: &root, rootfs, sources, cgroups, newest: None, mapper, proc, network };
         mounts::attach_all(&plan.mounts, &mut site)?
     };
     // After the mounts, of which one is /dev.

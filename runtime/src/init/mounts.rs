@@ -10,6 +10,7 @@ use nix::fcntl::OFlag;
 use super::fds;
 use super::flags::{self, reset_flags, set_attrs};
 use super::fresh;
+use super::network::Network;
 use super::place::{self, Kind, Place};
 use super::sources::{Sources, clone_of, translate};
 use crate::error::{self, Error};
@@ -29,6 +30,7 @@ pub struct Site<'a> {
     /// Who maps ids of what is in the root where this process may not: the kernel asks for rights over the file system.
     pub mapper: Option<&'a InitEnd>,
     pub proc: Proc,
+    pub network: Network<'a>,
 }
 
 /// Whose file system is mounted on /proc now.
@@ -75,6 +77,8 @@ pub fn attach_all<'a>(mounts: &'a [Mount], site: &mut Site<'_>) -> Result<Vec<(&
             (Some(mounted), false) => late.push((planned, mounted)),
         }
     }
+    // For what comes after the mounts.
+    site.network.enter()?;
     Ok(late)
 }
 
@@ -100,6 +104,9 @@ pub fn change_late(late: &[(&Mount, OwnedFd)]) -> Result<(), Error> {
 
 /// None where nothing is left to be done with it.
 fn attach(at: usize, planned: &Mount, site: &mut Site<'_>) -> Result<Option<OwnedFd>, Error> {
+    if depends_on_network(planned) {
+        site.network.enter()?;
+    }
     let mounted = match &planned.what {
         What::Bind(bind) => attach_bind(at, planned, bind, site)?,
         What::Fresh(wanted) => match fresh::attach(planned, wanted, site)? {
@@ -115,6 +122,14 @@ fn attach(at: usize, planned: &Mount, site: &mut Site<'_>) -> Result<Option<Owne
             .map_err(|source| wrong(planned, source))?;
     }
     Ok(Some(mounted))
+}
+
+/// sysfs shows one, a file system of another machine is reached through one; these four have nothing to do with any.
+fn depends_on_network(planned: &Mount) -> bool {
+    match &planned.what {
+        What::Fresh(fresh) => !matches!(fresh.kind.as_str(), "proc" | "tmpfs" | "devpts" | "mqueue"),
+        What::Bind(_) | What::Cgroup(_) | What::Change => false,
+    }
 }
 
 fn attach_bind(at: usize, planned: &Mount, bind: &Bind, site: &mut Site<'_>) -> Result<OwnedFd, Error> {

@@ -19,11 +19,8 @@ pub fn set(plan: &Plan) -> Result<(), Error> {
 }
 
 /// A new network namespace has nothing but a loopback that is down.
-pub fn raise_loopback(plan: &Plan) -> Result<(), Error> {
-    match plan.namespaces.makes(libc::CLONE_NEWNET) {
-        true => net::raise_loopback()
-            .map(fds::leave)
-            .map_err(|source| Error::system("raise the loopback interface", source)),
-        false => Ok(()),
-    }
+pub fn raise_loopback() -> Result<(), Error> {
+    net::raise_loopback()
+        .map(fds::leave)
+        .map_err(|source| Error::system("raise the loopback interface", source))
 }

@@ -129,7 +129,7 @@ pub fn plan(spec: &Spec, facts: &Facts, options: &Options) -> Result<Plan, Error
     process.memory_policy = memory::plan(linux.memory_policy().as_ref())?;
     let view = mounts::View { namespaces: &namespaces, facts, rootfs: &rootfs.path, options };
     let mounts = mounts::plan(spec, &view)?;
-    Ok(Plan {
+    let mut plan = Plan {
         devices: devices::plan(linux, &mounts, &namespaces, facts)?,
         masks: masks::plan(linux)?,
         net_devices: net_devices::plan(linux, &namespaces, facts)?,
@@ -148,7 +148,11 @@ pub fn plan(spec: &Spec, facts: &Facts, options: &Options) -> Result<Plan, Error
         mounts,
         process,
         warnings,
-    })
+    };
+    if !plan.waits_unmounted() {
+        plan.namespaces.part_network(&facts.caller);
+    }
+    Ok(plan)
 }
 
 /// A mapped root cannot always reach what the caller can; a privileged caller opens it and hands over descriptors.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Linux, LinuxNamespaceType as Type};
 
-use super::facts::{Facts, Kernel};
+use super::facts::{Caller, Facts, Kernel, Ownership};
 use super::{caps, text};
 use crate::error::{Error, Kind};
 
@@ -20,6 +20,8 @@ pub struct Join {
 pub struct Namespaces {
     /// For the clone: every new namespace but cgroup and time.
     pub clone: i32,
+    /// Made by the host while init is at work, and entered by init when it has to: the network's takes as long as all the others.
+    pub beside: i32,
     /// User and pid: entered by a go-between before the clone, so that the new namespaces belong to that user namespace.
     pub join_before: Vec<Join>,
     /// All others: entered by init.
@@ -34,7 +36,7 @@ pub struct Namespaces {
 impl Namespaces {
     /// A new namespace of this kind is made.
     pub fn makes(&self, flag: i32) -> bool {
-        (self.clone | self.unshare_inside) & flag != 0
+        (self.clone | self.beside | self.unshare_inside) & flag != 0
     }
 
     /// A namespace of this kind is entered by path.
@@ -51,6 +53,17 @@ impl Namespaces {
     pub fn joined_user(&self) -> Option<&Path> {
         let user = self.join_before.iter().find(|join| join.flag == libc::CLONE_NEWUSER)?;
         Some(&user.path)
+    }
+
+    /// The network's is made beside where nobody can tell: it belongs to the caller's user namespace, which has to have a right to its
+    /// own network for the way back, and no process of the container is there that could look into the host's by way of init.
+    pub(super) fn part_network(&mut self, caller: &Caller) {
+        let ours = caller.may(caps::SYS_ADMIN) && caller.network == Ownership::Ours;
+        let alone = self.clone & libc::CLONE_NEWPID != 0 && !self.user_is_foreign();
+        if ours && alone {
+            self.beside = self.clone & libc::CLONE_NEWNET;
+            self.clone &= !libc::CLONE_NEWNET;
+        }
     }
 
     /// Init runs in another user namespace than the caller.
