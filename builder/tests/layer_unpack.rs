@@ -182,6 +182,9 @@ fn damaged_archives_are_refused_with_the_damage() {
     letters.set_cksum();
     let size = "unpack a layer: a size that is negative, huge, or not a number";
     let large = Tar::header(b'L', b"long", b"", 3 << 20);
+    let large_extension = "unpack a layer: the extension headers of a member are larger than 1 MiB";
+    let attribute = vec![b'x'; 600 << 10];
+    let half = [("SCHILY.xattr.user.a", attribute.as_slice())];
     for (tar, expected) in [
         (good[..516].to_vec(), "unpack \"f\": the archive is cut short"),
         (good[..600].to_vec(), "unpack a layer: the archive is cut short"),
@@ -210,7 +213,8 @@ fn damaged_archives_are_refused_with_the_damage() {
             Tar::default().entry(b'V', "volume", "", "").0,
             "unpack a layer: a member of a type that is not known",
         ),
-        (Tar::default().raw(&large, b"").0, "unpack a layer: an extension header is larger than 1 MiB"),
+        (Tar::default().raw(&large, b"").0, large_extension),
+        (Tar::default().pax(&half).pax(&half).file("f", "").0, large_extension),
     ] {
         assert_eq!(Place::new().unpack(&tar, &APPLIED).unwrap_err(), expected);
     }
@@ -286,71 +290,6 @@ fn names_that_are_not_utf8_are_kept() {
     let place = Place::new();
     place.unpack(&Tar::default().raw(&Tar::header(b'0', b"\xff\xfe", b"", 0), b"").end(), &APPLIED).unwrap();
     assert!(place.root().join(Path::new(std::ffi::OsStr::from_bytes(b"\xff\xfe"))).exists());
-}
-
-#[test]
-fn applied_whiteouts_delete_what_is_lower_and_spare_the_layers_own() {
-    let place = Place::new();
-    fs::create_dir_all(place.root().join("d/e")).unwrap();
-    for name in ["gone", "d/low", "d/e/low"] {
-        fs::write(place.root().join(name), "lower").unwrap();
-    }
-    symlink(place.outside(), place.root().join("out")).unwrap();
-    // `out` resolves inside, where there is nothing of that name to delete.
-    fs::create_dir_all(place.root().join(place.outside().strip_prefix("/").unwrap())).unwrap();
-    let tar = Tar::default()
-        .file(".wh.gone", "")
-        .file("d/e/own", "x")
-        .file("d/.wh..wh..opq", "")
-        .file("d/own", "y")
-        .file(".wh.absent", "")
-        .file("out/.wh.victim", "")
-        .file(".wh.d", "")
-        .file(".wh..wh.plnk", "")
-        .end();
-    place.unpack(&tar, &APPLIED).unwrap();
-    let there = ["gone", "d/low", "d/e/low", "d/own", "d/e/own"].map(|name| place.exists(name));
-    assert_eq!(there, [false, false, false, true, true]);
-}
-
-#[test]
-fn overlay_whiteouts_become_marks() {
-    let place = Place::new();
-    let tar = Tar::default()
-        .file(".wh.gone", "")
-        .dir("d")
-        .file("d/.wh..wh..opq", "")
-        .file("d/own", "y")
-        .file("both", "own")
-        .file(".wh.both", "")
-        .file(".wh.again", "")
-        .dir("again")
-        .file("again/f", "")
-        .dir("kept")
-        .file(".wh.kept", "")
-        .end();
-    place.unpack(&tar, &OVERLAY).unwrap();
-    let mark = fs::symlink_metadata(place.root().join("gone")).unwrap();
-    assert_eq!((mark.mode() & libc::S_IFMT, mark.rdev()), (libc::S_IFCHR, 0));
-    assert_eq!(place.read("both"), "own");
-    let root = File::open(place.root()).unwrap();
-    for name in ["d", "again", "kept"] {
-        let opaque = builder::sys::xattr::get(&root, name.as_ref(), c"user.overlay.opaque").unwrap();
-        assert_eq!(opaque, Some(b"y".to_vec()), "{name}");
-    }
-    assert!(place.exists("again/f"));
-}
-
-#[test]
-fn a_character_device_cannot_pose_as_a_whiteout() {
-    let place = Place::new();
-    let mut header = Tar::header(b'3', b"etc", b"", 0);
-    header.set_device_major(0).unwrap();
-    header.set_device_minor(0).unwrap();
-    header.set_cksum();
-    let notes = place.unpack(&Tar::default().raw(&header, b"").end(), &OVERLAY).unwrap().notes;
-    assert_eq!(notes, ["left out /etc: a character device 0:0 is an overlay's whiteout"]);
-    assert!(!place.exists("etc"));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use tar::{EntryType, Header};
 use super::number;
 
 const BLOCK: u64 = 512;
-/// Names and attributes of one member; a real one stays far below.
+/// Names and attributes of one member, in all of its headers together; a real one stays far below.
 const LARGEST_EXTENSION: u64 = 1 << 20;
 /// Segments of one sparse file.
 const MOST_SEGMENTS: usize = 1 << 16;
@@ -73,7 +73,7 @@ impl<R: Read> Archive<R> {
     /// The next member, past whatever is unread of the one before.
     pub(crate) fn next(&mut self) -> io::Result<Option<Member>> {
         let mut extension = Extension::default();
-        let mut extended = false;
+        let (mut extended, mut room) = (false, LARGEST_EXTENSION);
         loop {
             self.skip()?;
             let Some(header) = self.header()? else {
@@ -85,11 +85,13 @@ impl<R: Read> Archive<R> {
             };
             let size = size_of(&header)?;
             match header.entry_type() {
-                EntryType::GNULongName => extension.path = Some(until_nul(self.extension(size)?)),
-                EntryType::GNULongLink => extension.link = Some(until_nul(self.extension(size)?)),
-                EntryType::XHeader => extension.read(&self.extension(size)?)?,
+                EntryType::GNULongName => extension.path = Some(until_nul(self.extension(size, &mut room)?)),
+                EntryType::GNULongLink => extension.link = Some(until_nul(self.extension(size, &mut room)?)),
+                EntryType::XHeader => extension.read(&self.extension(size, &mut room)?)?,
                 EntryType::XGlobalHeader => {
-                    self.extension(size)?; // comments of git archives; nothing in a layer depends on it
+                    // Comments of git archives; nothing in a layer depends on them.
+                    let mut comments = LARGEST_EXTENSION;
+                    self.extension(size, &mut comments)?;
                     continue;
                 }
                 _ => return self.member(&header, extension).map(Some),
@@ -148,10 +150,11 @@ impl<R: Read> Archive<R> {
         self.padding = (BLOCK - size % BLOCK) % BLOCK;
     }
 
-    fn extension(&mut self, size: u64) -> io::Result<Vec<u8>> {
-        if size > LARGEST_EXTENSION {
-            return Err(invalid("an extension header is larger than 1 MiB"));
-        }
+    /// `room` is what may still come: a member may have any number of such headers, and compressed they cost next to nothing.
+    fn extension(&mut self, size: u64, room: &mut u64) -> io::Result<Vec<u8>> {
+        *room = room
+            .checked_sub(size)
+            .ok_or_else(|| invalid("the extension headers of a member are larger than 1 MiB"))?;
         self.begin_content(size);
         let mut bytes = Vec::new();
         (&mut self.reader).take(size).read_to_end(&mut bytes)?;
