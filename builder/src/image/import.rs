@@ -201,46 +201,52 @@ fn layout(store: &Store, source: &Source) -> Result<Vec<Imported>, Error> {
         // A bare tag, as skopeo writes it, is no name.
         let whole = named.as_ref().filter(|name| name.contains(['/', ':']));
         let reference = whole.and_then(|name| name.parse::<Reference>().ok());
-        document(store, source, &descriptor, Document::parse)?;
+        document(store, source, &descriptor)?;
         found.push(Imported { descriptor, reference, annotated: named });
     }
     Ok(found)
 }
 
 /// The manifest or index, and all that it points at; images of an index that are not there are left out.
-fn document(
-    store: &Store,
-    source: &Source,
-    descriptor: &Descriptor,
-    parse: fn(&[u8], &str) -> Result<Document, Error>,
-) -> Result<(), Error> {
+fn document(store: &Store, source: &Source, descriptor: &Descriptor) -> Result<(), Error> {
     blob(store, source, descriptor)?;
-    match parse(&store.read_blob(&descriptor.digest)?, &descriptor.media_type)? {
-        Document::Index(index) => {
-            for child in index.manifests.iter().filter(|child| source.has(&blob_name(&child.digest))) {
-                let is_image = !child.is_attestation();
-                document(store, source, child, if is_image { Document::parse } else { Document::parse_any })?;
-            }
-            Ok(())
-        }
-        Document::Manifest(manifest) => {
-            for part in manifest.layers.iter().chain([&manifest.config]) {
-                blob(store, source, part)?;
-            }
-            if !manifest.is_image() {
-                return Ok(());
-            }
-            parse_config(&store.read_blob(&manifest.config.digest)?, &manifest).map(drop)
-        }
+    match Document::parse(&store.read_blob(&descriptor.digest)?, &descriptor.media_type)? {
+        Document::Manifest(found) => manifest(store, source, &found),
+        Document::Index(index) => index
+            .manifests
+            .iter()
+            .filter(|child| source.has(&blob_name(&child.digest)))
+            .try_for_each(|child| image(store, source, child)),
     }
 }
 
+/// One of an index. A few indexes in each other, each twice in the next, would be as many images as there are atoms.
+fn image(store: &Store, source: &Source, descriptor: &Descriptor) -> Result<(), Error> {
+    blob(store, source, descriptor)?;
+    let parse = if descriptor.is_attestation() { Document::parse_any } else { Document::parse };
+    match parse(&store.read_blob(&descriptor.digest)?, &descriptor.media_type)? {
+        Document::Manifest(found) => manifest(store, source, &found),
+        Document::Index(_) => Err(Error::new(Kind::Invalid, "load: it is an index in an index")),
+    }
+}
+
+fn manifest(store: &Store, source: &Source, manifest: &Manifest) -> Result<(), Error> {
+    for part in manifest.layers.iter().chain([&manifest.config]) {
+        blob(store, source, part)?;
+    }
+    if !manifest.is_image() {
+        return Ok(());
+    }
+    parse_config(&store.read_blob(&manifest.config.digest)?, manifest).map(drop)
+}
+
+/// No more is read than it may have: a file with holes has no end to speak of.
 fn blob(store: &Store, source: &Source, descriptor: &Descriptor) -> Result<(), Error> {
     if store.holds(descriptor) {
         return Ok(());
     }
     let mut writer = store.blob_writer()?;
-    let mut from = source.open(&blob_name(&descriptor.digest))?;
+    let mut from = source.open(&blob_name(&descriptor.digest))?.take(descriptor.size.saturating_add(1));
     io::copy(&mut from, &mut writer)
         .map_err(|e| Error::system(format!("copy blob {}", descriptor.digest), e))?;
     writer.commit_as(descriptor)
