@@ -78,7 +78,7 @@ fn redirected(url: &str, from: &Uri, response: &Response<Body>) -> Result<Uri, E
     let to = location.and_then(|location| session::join(from, location)).ok_or_else(|| {
         Error::new(Kind::System, format!("download {url}: it redirects to no valid address"))
     })?;
-    if from.scheme_str() == Some("https") && to.scheme_str() != Some("https") {
+    if !session::keeps_tls(from, &to) {
         let text = format!("download {url}: it redirects from TLS to plain HTTP");
         return Err(Error::new(Kind::Attack, text));
     }

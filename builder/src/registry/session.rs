@@ -137,7 +137,7 @@ impl Session {
         let location =
             response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).ok_or_else(invalid)?;
         let to = join(from, location).ok_or_else(invalid)?;
-        if from.scheme_str() == Some("https") && to.scheme_str() != Some("https") {
+        if !keeps_tls(from, &to) {
             let text = format!("{}: it redirects from TLS to plain HTTP", self.endpoint);
             return Err(Error::new(Kind::Attack, text));
         }
@@ -210,6 +210,11 @@ fn passes(status: StatusCode) -> bool {
     status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
 }
 
+/// What began under TLS, a blob that is pushed too, goes nowhere without it.
+pub(super) fn keeps_tls(from: &Uri, to: &Uri) -> bool {
+    from.scheme_str() != Some("https") || to.scheme_str() == Some("https")
+}
+
 /// A redirect's target: absolute, from the root, or beside the last part of the path.
 pub(super) fn join(from: &Uri, location: &str) -> Option<Uri> {
     if location.contains("://") {
@@ -236,6 +241,14 @@ pub(super) fn join(from: &Uri, location: &str) -> Option<Uri> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tls_is_kept() {
+        let uri = |text: &str| text.parse::<Uri>().unwrap();
+        let (plain, tls) = (uri("http://r.example/a"), uri("https://r.example/a"));
+        let kept = [(&tls, &tls), (&plain, &tls), (&plain, &plain), (&tls, &plain)];
+        assert_eq!(kept.map(|(from, to)| keeps_tls(from, to)), [true, true, true, false]);
+    }
 
     #[test]
     fn locations_are_joined_as_urls_are() {

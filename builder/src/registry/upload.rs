@@ -8,7 +8,7 @@ use ureq::http::header::{CONTENT_TYPE, LOCATION};
 use ureq::http::{Method, Response, StatusCode};
 
 use super::repository::Repository;
-use super::session::{Call, Content, join};
+use super::session::{Call, Content, join, keeps_tls};
 use crate::error::{Error, Kind};
 use crate::store::{Descriptor, Digest, Store};
 
@@ -100,7 +100,12 @@ impl Repository {
         let location =
             session.headers().get(LOCATION).and_then(|value| value.to_str().ok()).ok_or_else(invalid)?;
         let root = self.session.absolute(&self.session.url("blobs/uploads/"))?;
-        Ok(join(&root, location).ok_or_else(invalid)?.to_string())
+        let to = join(&root, location).ok_or_else(invalid)?;
+        if !keeps_tls(&root, &to) {
+            let text = format!("{}: it wants the upload sent without TLS", self.endpoint());
+            return Err(Error::new(Kind::Attack, text));
+        }
+        Ok(to.to_string())
     }
 }
 
