@@ -83,7 +83,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.doing)?;
+        f.write_str(&without_logins(&self.doing))?;
         if let Some(source) = &self.source {
             let text = source.to_string();
             let plain = text.find(" (os error").and_then(|at| text.get(..at)).unwrap_or(&text);
@@ -96,6 +96,27 @@ impl fmt::Display for Error {
     }
 }
 
+/// Addresses may have a login in them (`https://token@host/`), and an error ends in logs. Who logs in by ssh is no secret.
+fn without_logins(text: &str) -> String {
+    let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some((before, after)) = rest.split_once("://") {
+        let end = after.find(|c: char| c == '/' || c == '"' || c.is_whitespace()).unwrap_or(after.len());
+        let (authority, further) = after.split_at(end);
+        shown.push_str(before);
+        shown.push_str("://");
+        match authority.rsplit_once('@') {
+            Some((login, host)) if login.contains(':') || !before.ends_with("ssh") => {
+                shown.push_str("***@");
+                shown.push_str(host);
+            }
+            _ => shown.push_str(authority),
+        }
+        rest = further;
+    }
+    shown.push_str(rest);
+    shown
+}
+
 /// The operating system's texts begin with a capital, which reads oddly after a colon.
 fn lower_first(text: &str) -> String {
     let mut letters = text.chars();
@@ -105,5 +126,32 @@ fn lower_first(text: &str) -> String {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.source.as_ref().map(|e| e as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_in_an_address_is_not_told() {
+        for (text, expected) in [
+            (
+                "run git fetch for https://u:secret@h.example/r.git: no",
+                "run git fetch for https://***@h.example/r.git: no",
+            ),
+            (
+                "download http://secret@h.example: HTTP status 404",
+                "download http://***@h.example: HTTP status 404",
+            ),
+            (
+                "a https://h.example/@x b ssh://git@h.example/r",
+                "a https://h.example/@x b ssh://git@h.example/r",
+            ),
+            ("lay out ssh://u:secret@h.example/r", "lay out ssh://***@h.example/r"),
+            ("://", "://"),
+        ] {
+            assert_eq!(Error::new(Kind::System, text).to_string(), expected);
+        }
     }
 }
