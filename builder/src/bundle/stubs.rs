@@ -64,8 +64,10 @@ pub fn make<'t>(
 
 impl Stubs {
     fn make(&mut self, root: BorrowedFd<'_>, target: &Path, kind: Kind) -> io::Result<()> {
-        if root::open(root, target, OFlag::O_PATH).is_ok() {
-            return Ok(());
+        match root::open(root, target, OFlag::O_PATH) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+            Err(error) => return Err(error),
         }
         let directory = match kind {
             Kind::Directory => target,
@@ -86,7 +88,13 @@ impl Stubs {
         }
         if let (Kind::File, Some(name)) = (kind, target.file_name()) {
             let before = fstat(&parent)?;
-            drop(root::create_child(&parent, name, 0o644)?);
+            match root::create_child(&parent, name, 0o644) {
+                // A link to what is not there, as an image's /etc/resolv.conf often is.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    return self.make(root, &root::beside(target, &parent, name)?, kind);
+                }
+                made => drop(made?),
+            }
             self.0.push(Stub { parent, before, name: name.to_owned(), kind: Kind::File });
         }
         Ok(())
@@ -137,5 +145,34 @@ impl Stub {
             }
             Err(errno) => Err(errno.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_dangling_link_s_target_is_made_inside_and_taken_away() {
+        let outside = tempfile::tempdir().unwrap();
+        let place = outside.path().join("root");
+        fs::create_dir_all(place.join("etc")).unwrap();
+        symlink("../run/systemd/resolve/stub-resolv.conf", place.join("etc/resolv.conf")).unwrap();
+        symlink("/../../escaped", place.join("etc/hosts")).unwrap();
+        symlink("loop", place.join("loop")).unwrap();
+        let root = root::open_dir(&place).unwrap();
+        let targets = [("/etc/resolv.conf", Kind::File), ("/etc/hosts", Kind::File)];
+        let stubs = make(root.as_fd(), targets.into_iter()).unwrap();
+        let there =
+            ["run/systemd/resolve/stub-resolv.conf", "escaped"].map(|name| place.join(name).is_file());
+        assert_eq!((there, outside.path().join("escaped").exists()), ([true, true], false));
+        stubs.remove().unwrap();
+        assert!(!place.join("run").exists() && !place.join("escaped").exists());
+        let error = make(root.as_fd(), [("/loop", Kind::File)].into_iter()).unwrap_err().to_string();
+        assert!(error.starts_with("make the mount point /loop: "), "{error}");
     }
 }

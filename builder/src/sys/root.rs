@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
@@ -61,7 +61,7 @@ pub fn open_dir(path: &Path) -> io::Result<OwnedFd> {
     Ok(nix::fcntl::open(path, flags, Mode::empty())?)
 }
 
-/// Opens the directory `path` inside `root`, making what is missing with mode 0755.
+/// Opens the directory `path` inside `root`, making what is missing with mode 0755; of a dangling link, what it leads to.
 ///
 /// `made` is told each directory that was made: its parent, its name, itself.
 ///
@@ -72,19 +72,26 @@ pub fn make_dirs(
     path: &Path,
     mut made: impl FnMut(&OwnedFd, &OsStr, &OwnedFd) -> io::Result<()>,
 ) -> io::Result<OwnedFd> {
+    make_dirs_in(root.as_fd(), path, &mut made)
+}
+
+type OnMade<'a> = &'a mut dyn FnMut(&OwnedFd, &OsStr, &OwnedFd) -> io::Result<()>;
+
+/// Links end: of those that go round in circles the kernel says ELOOP, not ENOENT.
+fn make_dirs_in(root: BorrowedFd<'_>, path: &Path, made: OnMade<'_>) -> io::Result<OwnedFd> {
     let directory = OFlag::O_PATH | OFlag::O_DIRECTORY;
-    if let Ok(found) = open(&root, path, directory) {
+    if let Ok(found) = open(root, path, directory) {
         return Ok(found);
     }
     let mut walked = std::path::PathBuf::from("/");
-    let mut at = open(&root, &walked, directory)?;
+    let mut at = open(root, &walked, directory)?;
     for component in path.components() {
         match component {
             Component::ParentDir => walked.push(".."),
             Component::Normal(name) => walked.push(name),
             _ => continue,
         }
-        at = match open(&root, &walked, directory) {
+        at = match open(root, &walked, directory) {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
                 let name = walked.file_name().ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))?;
                 match mkdirat(&at, name, Mode::from_bits_truncate(0o755)) {
@@ -93,8 +100,7 @@ pub fn make_dirs(
                         made(&at, name, &new)?;
                         new
                     }
-                    // A link whose target is missing: its target is what must be made.
-                    Err(Errno::EEXIST) => make_target(&root, &at, name, &mut made)?,
+                    Err(Errno::EEXIST) => make_dirs_in(root, &beside(&walked, &at, name)?, made)?,
                     Err(errno) => return Err(errno.into()),
                 }
             }
@@ -104,25 +110,13 @@ pub fn make_dirs(
     Ok(at)
 }
 
-/// Makes the directory that a dangling link in the tree points to, one level deep.
-fn make_target(
-    root: impl AsFd,
-    at: &OwnedFd,
-    name: &OsStr,
-    made: &mut impl FnMut(&OwnedFd, &OsStr, &OwnedFd) -> io::Result<()>,
-) -> io::Result<OwnedFd> {
+/// Where the link `path`, which is `name` in `at`, leads.
+///
+/// # Errors
+/// `EINVAL` where it is no link; the kernel's.
+pub fn beside(path: &Path, at: &OwnedFd, name: &OsStr) -> io::Result<std::path::PathBuf> {
     let target = nix::fcntl::readlinkat(at, name)?;
-    let target = Path::new(&target);
-    if !target.is_absolute() || target.components().any(|part| part == Component::ParentDir) {
-        return Err(io::Error::from_raw_os_error(libc::ENOENT));
-    }
-    let directory = OFlag::O_PATH | OFlag::O_DIRECTORY;
-    let parent = open(&root, target.parent().unwrap_or(Path::new("/")), directory)?;
-    let last = target.file_name().ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))?;
-    mkdirat(&parent, last, Mode::from_bits_truncate(0o755))?;
-    let new = open_child(&parent, last, directory)?;
-    made(&parent, last, &new)?;
-    Ok(new)
+    Ok(path.parent().unwrap_or(Path::new("/")).join(target))
 }
 
 /// The names in a directory, sorted by their bytes.
