@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::BorrowedFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::record::Claim;
@@ -210,8 +211,14 @@ fn volume_mount(store: &Store, volume: &bundle::Volume) -> Result<(Extra, StubKi
     let source = match &volume.source {
         Source::Path(path) => path.clone(),
         Source::Name(name) => {
-            let path = store.root().join("volumes").join(name);
-            fs::create_dir_all(&path)
+            let home = store.root().join("volumes");
+            let path = home.join(name);
+            // Set-id files in it are for containers alone, wherever the store is.
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&home)
+                .and_then(|()| fs::create_dir_all(&path))
                 .map_err(|error| Error::system(format!("make the volume {name}"), error))?;
             path
         }

@@ -19,6 +19,7 @@ use crate::sys::userns;
 
 /// From the first signal to SIGKILL, unless the image says otherwise.
 const PATIENCE: Duration = Duration::from_secs(10);
+const MOST_PATIENCE: Duration = Duration::from_hours(24);
 
 /// How the container is asked to stop.
 pub(super) struct Stopping<'a> {
@@ -41,12 +42,11 @@ impl<'a> Stopping<'a> {
             "" => "TERM",
             given => given.trim_start_matches("SIG"),
         };
-        let patience = execution.stop_timeout.and_then(|seconds| u64::try_from(seconds).ok());
         Self {
             runtime,
             id,
             signal: signal.to_owned(),
-            patience: patience.map_or(PATIENCE, Duration::from_secs),
+            patience: patience(execution.stop_timeout),
             shares_terminal,
         }
     }
@@ -60,6 +60,12 @@ impl<'a> Stopping<'a> {
             _ => self.runtime.kill(self.id, &self.signal),
         }
     }
+}
+
+/// The image's word, which may be any number; a moment that no clock can name would be a panic.
+fn patience(seconds: Option<i64>) -> Duration {
+    let seconds = seconds.and_then(|seconds| u64::try_from(seconds).ok());
+    seconds.map_or(PATIENCE, |seconds| Duration::from_secs(seconds).min(MOST_PATIENCE))
 }
 
 /// Waits for the runtime's `run`.
@@ -150,4 +156,19 @@ pub(super) fn let_go() -> io::Result<()> {
     nix::unistd::dup2_stdout(&nothing)?;
     nix::unistd::dup2_stderr(&nothing)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_image_s_stop_timeout_is_too_much_for_the_clock() {
+        for (said, expected) in
+            [(None, 10), (Some(-1), 10), (Some(0), 0), (Some(30), 30), (Some(i64::MAX), 86_400)]
+        {
+            assert_eq!(patience(said).as_secs(), expected, "{said:?}");
+        }
+        assert!(Instant::now().checked_add(patience(Some(i64::MAX))).is_some());
+    }
 }
