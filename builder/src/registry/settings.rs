@@ -178,7 +178,7 @@ mod tests {
             ),
             (
                 "[[registry]]\nprefix = \"a\"\nmirrors = [\"http://u:p@b\"]",
-                "invalid mirror \"http://u:p@b\": expected host[:port][/path]",
+                "invalid mirror \"http://***@b\": expected host[:port][/path]",
             ),
         ] {
             assert_eq!(Settings::parse(text).unwrap_err().to_string(), expected);
