@@ -7,7 +7,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -35,6 +35,9 @@ pub(crate) struct Args {
 
 /// How long one file may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(1800);
+
+/// How often is looked whether all tests of a file have ended although bats has not.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// All files, one after the other: tests of runc share cgroups and a seccomp agent.
 pub(crate) fn suite(args: &Args) -> Result<ExitCode> {
@@ -142,10 +145,8 @@ impl Bench<'_> {
             command.env("RUNC_USE_SYSTEMD", "1");
         }
         let stem = file.trim_end_matches(".bats");
-        match process::start(&mut command, Stdio::from(input))?.end(PATIENCE) {
-            Ok(ended) => Ok(parse(stem, &ended.out)),
-            Err(error) => Ok(vec![(format!("{stem}: all"), Outcome::Failed(format!("{error:#}")))]),
-        }
+        let mut running = process::start(&mut command, Stdio::from(input))?;
+        Ok(parse(stem, &output(&mut running, LOOK)?))
     }
 
     /// The tests ask Go for the architecture, and for nothing else once their binaries are built.
@@ -182,6 +183,26 @@ fn subordinate_ids() -> Option<Vec<(String, String)>> {
         all.push((format!("ROOTLESS_{kind}MAP_LENGTH"), length.to_owned()));
     }
     Some(all)
+}
+
+/// What bats wrote. A test that fails may leave a program behind that keeps bats' output open, and bats waits for its end: where nothing
+/// came after the last test between two looks, the wait is over. Who drops `running` hangs up the terminal, which ends them all.
+fn output(running: &mut process::Running, look: Duration) -> Result<String> {
+    let start = Instant::now();
+    let mut before = String::new();
+    loop {
+        let has_ended = running.ends_within(look)?.is_some();
+        let text = running.so_far()?;
+        if has_ended || start.elapsed() > PATIENCE || (text == before && lost(&parse("", &text)).is_none()) {
+            return Ok(text);
+        }
+        before = text;
+    }
+}
+
+/// The line that stands for the tests that never came.
+fn lost(results: &[(String, Outcome)]) -> Option<&str> {
+    results.last().map(|(name, _)| name.as_str()).filter(|name| name.ends_with(": all"))
 }
 
 /// TAP: a plan, then a line for each test. Tests that the plan promises and that never came have failed.
@@ -261,5 +282,14 @@ mod tests {
             ("f: all".to_owned(), Outcome::Failed("3 of 4 tests came to an end".to_owned())),
         ];
         assert_eq!(parse("f", text), expected);
+    }
+
+    #[test]
+    fn a_program_that_a_test_left_behind_does_not_hold_up_the_others() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo 1..2; echo ok 1 one; echo not ok 2 two; exec sleep 1000"]);
+        let mut running = process::start(&mut command, Stdio::null()).unwrap();
+        let text = output(&mut running, Duration::from_millis(50)).unwrap();
+        assert_eq!(text, "1..2\nok 1 one\nnot ok 2 two\n");
     }
 }
