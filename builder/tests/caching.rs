@@ -70,6 +70,31 @@ fn the_stages_that_are_named_run_again_and_no_other() {
     assert_eq!(again, first);
 }
 
+/// A step that stands on one that is carried out is too, and needs what it takes from.
+#[test]
+fn what_a_step_on_a_lost_one_takes_from_is_not_left_out() {
+    let site = Site::new(
+        "FROM scratch AS made\nCOPY src /src\nFROM scratch\nCOPY one /one\nCOPY --from=made /src/out /out/\n",
+    );
+    site.write("context/src/out/a", b"1").write("context/one", b"1");
+    let (first, _) = site.build(&["context"]);
+    let kept = site.document(&first)["layers"][1]["digest"].clone();
+    let mut lost = 0;
+    for name in site::names(&site.path("store/keys")) {
+        let path = site.path("store/keys").join(name);
+        let record: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let layer = &record["body"]["layer"][0]["digest"];
+        if layer.is_string() && *layer != kept {
+            fs::remove_file(path).unwrap();
+            lost += 1;
+        }
+    }
+    assert_eq!(lost, 2);
+    let (second, said) = site.build(&["context"]);
+    assert_eq!(carried_out(&said), ["COPY --from=made /src/out /out/", "COPY one /one", "COPY src /src"]);
+    assert_eq!(second, first);
+}
+
 /// As a power failure leaves them: nothing of the build cache is synced.
 #[test]
 fn what_a_crash_cut_short_is_made_again() {

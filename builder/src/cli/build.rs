@@ -1,17 +1,17 @@
 //! `builder build`: a Dockerfile and a context become an image in the store.
 
-use std::collections::BTreeMap;
+mod plan;
+
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::bundle::{self, DEVICE_DIRECTORIES, DeviceRegistry, Limits, Ulimit};
-use crate::cli::annotation::{Annotation, Target};
+use crate::bundle::{self, DEVICE_DIRECTORIES, Ulimit};
+use crate::cli::annotation::Annotation;
 use crate::cli::attestation::{self, Wanted};
 use crate::cli::attested::{self, Asked};
-use crate::cli::bases::{self, Pull};
 use crate::cli::cache::{self, CacheTo};
 use crate::cli::compose::{self, Built};
 use crate::cli::deliver::deliver;
@@ -20,14 +20,13 @@ use crate::cli::outline::{self, Format};
 use crate::cli::output::Output;
 use crate::cli::recipe::{Loaded, Recipe};
 use crate::cli::{Global, check, credential, verify};
-use crate::context::Tree;
 use crate::error::{Error, Kind};
 use crate::graph::Graph;
-use crate::image::{self, CachePlace, Platform};
+use crate::image::{self, CachePlace};
 use crate::layer::Compression;
-use crate::progress::{self, Event, Mode, Sender};
+use crate::progress::{self, Mode, Sender};
 use crate::registry::Reference;
-use crate::solve::{self, Exported, Extent, Solved};
+use crate::solve::{self, Exported, Extent, Known, Solved};
 use crate::step::{Credentials, Interrupt};
 use crate::store::{Descriptor, Store};
 use crate::sys::userns::{self, Side};
@@ -119,6 +118,9 @@ pub(crate) struct Args {
     runtime: Option<PathBuf>,
 }
 
+/// The graphs, and what is known of each.
+type Planned<'a> = Vec<(&'a Graph, Known)>;
+
 /// What the steps are given besides their graph.
 type Entrusted = (Store, Credentials, Option<File>, Arc<Interrupt>);
 
@@ -145,13 +147,21 @@ pub(crate) fn build(args: Args, global: &Global) -> Result<ExitCode, Error> {
     let store = Store::open(&global.store_root()?)?;
     let _shared = store.share()?;
     // Pulling needs no namespaces, and a signal may end it at any moment: only the steps are carried out inside.
-    let graphs = shown(&args, |sender| plan((&args, &wanted), &loaded, &store, sender))?;
-    if let Side::Outer(code) = userns::enter()? {
+    let (graphs, known) = shown(&args, |sender| {
+        let graphs = plan::plan((&args, &wanted), &loaded, &store, sender)?;
+        let known = plan::look((&args, &wanted), (&loaded, &graphs), &store, sender)?;
+        Ok((graphs, known))
+    })?;
+    // What was built before needs none at all.
+    if known.iter().all(Known::is_complete) {
+        userns::stay()?;
+    } else if let Side::Outer(code) = userns::enter()? {
         return Ok(code);
     }
     let interrupt = Arc::new(Interrupt::default());
     let entrusted = (store.clone(), credentials, terminal, Arc::clone(&interrupt));
-    let finish = |sender: &Sender| finish((&args, &wanted), (&loaded, &graphs), entrusted, sender);
+    let planned = (graphs.as_slice(), known);
+    let finish = |sender: &Sender| finish((&args, &wanted), (&loaded, planned), entrusted, sender);
     shown(&args, |sender| solve::watched(&interrupt, &failure::give_up, || finish(sender)))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -159,13 +169,14 @@ pub(crate) fn build(args: Args, global: &Global) -> Result<ExitCode, Error> {
 /// Builds the images, names them and gives them out.
 fn finish(
     (args, wanted): (&Args, &Wanted),
-    (loaded, graphs): (&Loaded, &[Graph]),
-    (store, credentials, terminal, interrupt): Entrusted,
+    (loaded, (graphs, known)): (&Loaded, (&[Graph], Vec<Known>)),
+    entrusted: Entrusted,
     sender: &Sender,
 ) -> Result<(), Error> {
     let started = args.recipe.says_times().then_some(loaded.began);
-    let entrusted = (store.clone(), credentials, terminal, interrupt);
-    let solved = solve((args, wanted), (loaded, graphs), entrusted, sender)?;
+    let (env, _place) = plan::env((args, wanted), loaded, entrusted, sender)?;
+    let store = env.store.clone();
+    let solved = solve(args, graphs.iter().zip(known).collect(), &env)?;
     let asked = Asked { recipe: &args.recipe, loaded, wanted, started };
     let said = graphs.iter().zip(&solved).map(|of_image| attested::said(&asked, &store, of_image));
     let said = said.collect::<Result<Vec<_>, Error>>()?;
@@ -229,107 +240,14 @@ fn shown<T>(args: &Args, work: impl FnOnce(&Sender) -> Result<T, Error>) -> Resu
     result
 }
 
-/// The graph for each platform.
-fn plan(
-    (args, wanted): (&Args, &Wanted),
-    loaded: &Loaded,
-    store: &Store,
-    sender: &Sender,
-) -> Result<Vec<Graph>, Error> {
-    let pull = if args.pull { Pull::Always } else { Pull::Missing };
-    let mut graphs = Vec::new();
-    for platform in args.recipe.platforms() {
-        let mut inputs = args.recipe.inputs(loaded, platform)?;
-        inputs.scanner.clone_from(&wanted.scanner);
-        let (graph, found) = bases::lower(loaded, inputs, &bases::Source { store, pull, sender })?;
-        // The first says what is wrong with the file; the others would repeat it.
-        if graphs.is_empty() {
-            for warning in check::warnings(loaded, found)? {
-                let (message, excerpt) = check::shown(loaded, &warning);
-                sender.send(Event::Warning { message, excerpt: Some(excerpt) });
-            }
+fn solve(args: &Args, planned: Planned<'_>, env: &solve::Env) -> Result<Vec<Solved>, Error> {
+    let solved = planned.into_iter().map(|(graph, known)| {
+        let solved = solve::solve(graph, env, known)?;
+        if args.verify {
+            let again = solve::solve(&verify::renewed(graph), env, Known::default())?;
+            verify::compare(&env.store, &solved.image, &again.image)?;
         }
-        graphs.push(graph);
-    }
-    Ok(graphs)
-}
-
-fn solve(
-    (args, wanted): (&Args, &Wanted),
-    (loaded, graphs): (&Loaded, &[Graph]),
-    (store, credentials, terminal, interrupt): Entrusted,
-    sender: &Sender,
-) -> Result<Vec<Solved>, Error> {
-    let workspace = store.workspace()?;
-    let context = match &loaded.context {
-        Some(directory) => Tree::directory(directory, loaded.ignore.clone())?,
-        None => {
-            let empty = workspace.path().join("context");
-            std::fs::create_dir(&empty).map_err(|e| Error::system("make an empty context", e))?;
-            Tree::directory(&empty, None)?
-        }
-    };
-    let mut named = BTreeMap::new();
-    for (name, (_, directory)) in &loaded.contexts {
-        if let Some(directory) = directory {
-            named.insert(name.clone(), Arc::new(Tree::directory(directory, None)?));
-        }
-    }
-    let env = solve::Env {
-        store,
-        context: Arc::new(context),
-        named,
-        credentials,
-        terminal,
-        interrupt,
-        runtime: args.runtime.clone(),
-        progress: sender.clone(),
-        explain: args.explain,
-        compression: args.compression,
-        limits: limits(args),
-        devices: DeviceRegistry {
-            directories: args.device_directories.clone(),
-            allowed: args.recipe.allowed_devices(),
-        },
-        caches: cache::open(&args.cache_from, sender),
-        exports: [Extent::Min, Extent::Max].into_iter().filter(|extent| is_exported(args, *extent)).collect(),
-        inline_cache: args.cache_to.iter().any(|to| to.target == cache::Target::Inline)
-            || is_set(args, "BUILDKIT_INLINE_CACHE"),
-        names_sources: wanted.provenance.is_some(),
-        annotations: of_manifests(&args.annotations),
-    };
-    graphs
-        .iter()
-        .map(|graph| {
-            let solved = solve::solve(graph, &env)?;
-            if args.verify {
-                let again = solve::solve(&verify::renewed(graph), &env)?;
-                verify::compare(&env.store, &solved.image, &again.image)?;
-            }
-            Ok(solved)
-        })
-        .collect()
-}
-
-fn is_exported(args: &Args, extent: Extent) -> bool {
-    args.cache_to.iter().any(|to| to.extent == extent && to.target != cache::Target::Inline)
-}
-
-fn of_manifests(annotations: &[Annotation]) -> Vec<(Option<Platform>, String, String)> {
-    let chosen = annotations.iter().filter_map(|annotation| match &annotation.target {
-        Target::Manifest(platform) => {
-            Some((platform.clone(), annotation.name.clone(), annotation.value.clone()))
-        }
-        _ => None,
+        Ok(solved)
     });
-    chosen.collect()
-}
-
-fn limits(args: &Args) -> Limits {
-    Limits {
-        memory: args.memory.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
-        cpus: args.cpus,
-        processes: args.ulimits.clone(),
-        shm: args.shm_size,
-    }
+    solved.collect()
 }

@@ -16,7 +16,7 @@ mod solver;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use self::assemble::rfc3339;
@@ -25,6 +25,7 @@ use self::fetched::{Around, Fetched};
 use self::import::Imports;
 pub use self::scanned::Scan;
 pub use self::signals::watched;
+pub use self::solver::Known;
 use crate::bundle::{DeviceRegistry, Limits, Runtime};
 use crate::context::Tree;
 use crate::error::Error;
@@ -33,7 +34,7 @@ use crate::image::{Cache, Platform};
 use crate::layer::Compression;
 use crate::progress::Sender;
 use crate::step::{Credentials, Interrupt};
-use crate::store::{Descriptor, Store};
+use crate::store::{Descriptor, Store, Workspace};
 
 /// What a build works with besides its graph.
 pub struct Env {
@@ -87,25 +88,38 @@ pub struct Solved {
     pub caches: Vec<(Extent, Exported)>,
 }
 
-/// Builds the image: its manifest's descriptor, with everything that it needs in the store.
+/// Looks at what is kept, in whatever namespaces this process is: nothing is mounted, and no other machine asked.
+#[must_use]
+pub fn look(graph: &Graph, env: &Env) -> Known {
+    let known = solver::look(graph, env);
+    // What a scanner wrote is read from an image's files, which are mounted for it.
+    if graph.scan.is_some() { known.unsure() } else { known }
+}
+
+/// Builds the image: its manifest's descriptor, with everything that it needs in the store. Needs the builder's namespaces unless
+/// what is known is complete.
 ///
 /// # Errors
 /// The first step that failed; an interruption.
-pub fn solve(graph: &Graph, env: &Env) -> Result<Solved, Error> {
+pub fn solve(graph: &Graph, env: &Env, known: Known) -> Result<Solved, Error> {
     let _shared = env.store.share()?;
-    // Once more, now that the ids of all owners can be removed: this sweeps what a killed builder left.
-    Store::open(env.store.root())?;
-    let session = env.store.workspace()?;
-    let runtime = Runtime::find(env.runtime.as_deref(), &session.path().join("state"));
+    let session = if known.is_complete() {
+        None
+    } else {
+        // Once more, now that the ids of all owners can be removed: this sweeps what a killed builder left.
+        Store::open(env.store.root())?;
+        Some(env.store.workspace()?)
+    };
+    let session = session.as_ref().map_or(Path::new(""), Workspace::path);
+    let runtime = Runtime::find(env.runtime.as_deref(), &session.join("state"));
     let imports = Imports(&env.caches, Some(&env.progress));
     let fetched = Fetched::default();
-    let done = solver::run(graph, env, (&session, runtime, &fetched), (&imports, &env.interrupt))?;
+    let done = solver::run((graph, env), (session, runtime, &fetched), (&imports, known))?;
     let export = |extent| export::records(graph, &done, &env.store, extent);
     let inline = env.inline_cache.then(|| export(Extent::Min)).transpose()?;
     let image = assemble::assemble((graph, env), &done, inline.map(|inline| inline.records))?;
     let caches = env.exports.iter().map(|extent| Ok((*extent, export(*extent)?)));
-    let around =
-        Around { store: &env.store, session: session.path(), agent: env.credentials.ssh.get("default") };
+    let around = Around { store: &env.store, session, agent: env.credentials.ssh.get("default") };
     Ok(Solved {
         image,
         scans: match graph.scan.and_then(|scan| done.get(scan.0)) {

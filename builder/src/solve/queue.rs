@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::Scope;
 
 use crate::error::{Error, Kind};
 use crate::graph::{Graph, NodeId};
@@ -13,12 +14,24 @@ struct State<T> {
     ready: BTreeSet<NodeId>,
     done: Vec<Option<T>>,
     running: usize,
+    /// Threads, and those of them that have nothing to do.
+    workers: usize,
+    idle: usize,
     failed: Option<Error>,
+}
+
+struct Queue<'a, T, W, F> {
+    graph: &'a Graph,
+    work: W,
+    fail: F,
+    state: Mutex<State<T>>,
+    changed: Condvar,
 }
 
 /// Gives each node to `work` once its inputs are done, several at once; the results in the order of the nodes.
 ///
-/// After a failure nothing new begins; `fail` is told at once, and the failure is the result.
+/// After a failure nothing new begins; `fail` is told at once, and the failure is the result. A thread is made when a node is ready that
+/// nobody takes: what stands in one line needs none but this.
 pub(super) fn run<T: Clone + Send>(
     graph: &Graph,
     work: impl Fn(NodeId, Vec<T>) -> Result<T, Error> + Sync,
@@ -28,25 +41,13 @@ pub(super) fn run<T: Clone + Send>(
         ready: graph.nodes.iter().filter(|node| node.inputs.is_empty()).map(|node| node.id).collect(),
         done: vec![None; graph.nodes.len()],
         running: 0,
+        workers: 1,
+        idle: 0,
         failed: None,
     });
-    let changed = Condvar::new();
-    let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
-    std::thread::scope(|scope| {
-        for _ in 0..MOST_AT_ONCE.min(graph.nodes.len()) {
-            scope.spawn(|| {
-                while let Some((id, inputs)) = take(lock(), &changed, graph) {
-                    let result = work(id, inputs);
-                    if result.is_err() {
-                        fail();
-                    }
-                    put(lock(), graph, (id, result));
-                    changed.notify_all();
-                }
-            });
-        }
-    });
-    let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let queue = Queue { graph, work, fail, state, changed: Condvar::new() };
+    std::thread::scope(|scope| queue.serve(scope));
+    let state = queue.state.into_inner().unwrap_or_else(PoisonError::into_inner);
     match state.failed {
         Some(error) => Err(error),
         None => state
@@ -57,48 +58,72 @@ pub(super) fn run<T: Clone + Send>(
     }
 }
 
-/// The next node and the results of its inputs, or nothing when all is done or lost.
-fn take<T: Clone>(
-    mut state: MutexGuard<'_, State<T>>,
-    changed: &Condvar,
-    graph: &Graph,
-) -> Option<(NodeId, Vec<T>)> {
-    loop {
-        if state.failed.is_some() {
-            return None;
-        }
-        if let Some(id) = state.ready.pop_first() {
-            state.running += 1;
-            let node = graph.nodes.get(id.0)?;
-            let input = |id: &NodeId| state.done.get(id.0).cloned().flatten();
-            return Some((id, node.inputs.iter().filter_map(input).collect()));
-        }
-        if state.running == 0 {
-            return None;
-        }
-        state = changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-    }
-}
-
-fn put<T>(mut state: MutexGuard<'_, State<T>>, graph: &Graph, (id, result): (NodeId, Result<T, Error>)) {
-    state.running -= 1;
-    match result {
-        Ok(value) => {
-            if let Some(place) = state.done.get_mut(id.0) {
-                *place = Some(value);
+impl<T, W, F> Queue<'_, T, W, F>
+where
+    T: Clone + Send,
+    W: Fn(NodeId, Vec<T>) -> Result<T, Error> + Sync,
+    F: Fn() + Sync,
+{
+    /// Works until there is nothing left.
+    fn serve<'s>(&'s self, scope: &'s Scope<'s, '_>) {
+        while let Some((id, inputs)) = self.take(scope) {
+            let result = (self.work)(id, inputs);
+            if result.is_err() {
+                (self.fail)();
             }
-            let is_done = |id: &NodeId| state.done.get(id.0).is_some_and(Option::is_some);
-            let ready: Vec<NodeId> = graph
-                .nodes
-                .iter()
-                .filter(|node| node.inputs.contains(&id) && node.inputs.iter().all(is_done))
-                .map(|node| node.id)
-                .collect();
-            state.ready.extend(ready);
+            self.put(id, result);
+            self.changed.notify_all();
         }
-        // The first failure is the cause; what it cut short only follows.
-        Err(error) => {
-            state.failed.get_or_insert(error);
+    }
+
+    /// The next node and the results of its inputs, or nothing when all is done or lost.
+    fn take<'s>(&'s self, scope: &'s Scope<'s, '_>) -> Option<(NodeId, Vec<T>)> {
+        let mut state = self.lock();
+        loop {
+            if state.failed.is_some() {
+                return None;
+            }
+            if let Some(id) = state.ready.pop_first() {
+                state.running += 1;
+                if !state.ready.is_empty() && state.idle == 0 && state.workers < MOST_AT_ONCE {
+                    state.workers += 1;
+                    scope.spawn(move || self.serve(scope));
+                }
+                let node = self.graph.nodes.get(id.0)?;
+                let input = |id: &NodeId| state.done.get(id.0).cloned().flatten();
+                return Some((id, node.inputs.iter().filter_map(input).collect()));
+            }
+            if state.running == 0 {
+                return None;
+            }
+            state.idle += 1;
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
         }
+    }
+
+    fn put(&self, id: NodeId, result: Result<T, Error>) {
+        let mut state = self.lock();
+        state.running -= 1;
+        match result {
+            Ok(value) => {
+                if let Some(place) = state.done.get_mut(id.0) {
+                    *place = Some(value);
+                }
+                let is_done = |id: &NodeId| state.done.get(id.0).is_some_and(Option::is_some);
+                let waits =
+                    |node: &&crate::graph::Node| node.inputs.contains(&id) && node.inputs.iter().all(is_done);
+                let ready: Vec<NodeId> = self.graph.nodes.iter().filter(waits).map(|node| node.id).collect();
+                state.ready.extend(ready);
+            }
+            // The first failure is the cause; what it cut short only follows.
+            Err(error) => {
+                state.failed.get_or_insert(error);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,16 +2,20 @@
 
 mod attend;
 mod kept;
+mod known;
 mod survey;
 mod taken;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 
 pub(super) use self::kept::Kept;
+pub use self::known::Known;
+pub(super) use self::known::look;
 use self::survey::{Survey, Verdict};
 use self::taken::{Found, Look};
 use super::cell::{self, Cell, Chain};
@@ -29,7 +33,7 @@ use crate::layer::Writer;
 use crate::progress::{Step, Stream};
 use crate::snapshot::Draft;
 use crate::step::{self, Hands, Interrupt, OpenShell};
-use crate::store::{Descriptor, Digest, Key, Store, Workspace, media};
+use crate::store::{Descriptor, Digest, Key, Store, media};
 
 /// Said once.
 const COPIES: &str = "warning: overlays cannot be mounted here: each step works on a copy of the files below it, which takes time and room\n";
@@ -57,7 +61,8 @@ enum Lookup {
 struct Solver<'a> {
     graph: &'a Graph,
     env: &'a Env,
-    session: &'a Workspace,
+    /// For files of this build; nothing is written there where nothing is carried out.
+    session: &'a Path,
     runtime: Result<Runtime, Error>,
     interrupt: &'a Interrupt,
     imports: &'a Imports<'a>,
@@ -69,6 +74,8 @@ struct Solver<'a> {
     /// What steps take from outside, as far as it was looked at before.
     surveyed: Mutex<BTreeMap<NodeId, Arc<Found>>>,
     survey: Survey,
+    /// Whether all that is needed was kept a moment ago: nothing is to be carried out, and this process may have no namespaces for it.
+    is_complete: bool,
     /// The first failure of a layer's writing, which happens beside the steps.
     failed: Mutex<Option<Error>>,
     /// Whether some step had its shell.
@@ -77,32 +84,18 @@ struct Solver<'a> {
     warned: AtomicBool,
 }
 
-/// What all nodes came to, in their order.
+/// What all nodes came to, in their order. What `known` has found is not looked for again.
 pub(super) fn run(
-    graph: &Graph,
-    env: &Env,
-    (session, runtime, fetched): (&Workspace, Result<Runtime, Error>, &Fetched),
-    (imports, interrupt): (&Imports<'_>, &Interrupt),
+    (graph, env): (&Graph, &Env),
+    (session, runtime, fetched): (&Path, Result<Runtime, Error>, &Fetched),
+    (imports, known): (&Imports<'_>, Known),
 ) -> Result<Vec<Done>, Error> {
-    let solver = Solver {
-        graph,
-        env,
-        session,
-        runtime,
-        interrupt,
-        imports,
-        done: Mutex::default(),
-        trees: Mutex::default(),
-        fetched,
-        surveyed: Mutex::default(),
-        survey: Survey::default(),
-        failed: Mutex::default(),
-        attended: AtomicBool::new(false),
-        warned: AtomicBool::new(false),
-    };
+    let solver = Solver::new((graph, env), (session, runtime, fetched), (imports, known));
     let done = std::thread::scope(|scope| {
-        scope.spawn(|| solver.look_at_all());
-        queue::run(graph, |id, inputs| solver.node(id, &inputs, scope), || interrupt.raise())
+        if !solver.is_complete {
+            scope.spawn(|| solver.look_at_all());
+        }
+        queue::run(graph, |id, inputs| solver.node(id, &inputs, scope), || env.interrupt.raise())
     });
     match solver.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),
@@ -111,6 +104,30 @@ pub(super) fn run(
 }
 
 impl<'a> Solver<'a> {
+    fn new(
+        (graph, env): (&'a Graph, &'a Env),
+        (session, runtime, fetched): (&'a Path, Result<Runtime, Error>, &'a Fetched),
+        (imports, known): (&'a Imports<'a>, Known),
+    ) -> Self {
+        Self {
+            graph,
+            env,
+            session,
+            runtime,
+            interrupt: &env.interrupt,
+            imports,
+            done: Mutex::default(),
+            trees: Mutex::default(),
+            fetched,
+            surveyed: Mutex::new(known.found),
+            is_complete: known.seen.is_some(),
+            survey: known.seen.map(Survey::over).unwrap_or_default(),
+            failed: Mutex::default(),
+            attended: AtomicBool::new(false),
+            warned: AtomicBool::new(false),
+        }
+    }
+
     fn node<'s>(&'s self, id: NodeId, inputs: &[Done], scope: &'s Scope<'s, '_>) -> Result<Done, Error> {
         let Some(node) = self.graph.nodes.get(id.0) else {
             return Err(Error::new(Kind::Invalid, format!("the build has no step {}", id.0)));
@@ -167,6 +184,7 @@ impl<'a> Solver<'a> {
                 progress.cached();
                 return Ok(Done { defined, key, chain: extended(base, result), is_fresh: false });
             }
+            Lookup::Absent { .. } if self.is_complete => return Err(changed()),
             Lookup::Absent { defined, key, taken } => (defined, key, taken),
         };
         let titles = node.inputs.iter().filter_map(|id| self.graph.nodes.get(id.0));
@@ -208,6 +226,9 @@ impl<'a> Solver<'a> {
             && let Some(result) = self.kept(&key)?
         {
             return Ok(Lookup::Kept { defined, key, result });
+        }
+        if self.is_complete {
+            return Err(changed());
         }
         let taken = Arc::new(self.taken(node, Look::Everywhere(progress))?);
         let key = graph::key(node, keys, &taken.taken);
@@ -339,6 +360,11 @@ fn explain(node: &Node, trace: &Trace, (store, progress): (&Store, &Step)) {
     for reason in reasons {
         progress.log(Stream::Stderr, format!("not cached: {reason}\n").as_bytes());
     }
+}
+
+/// What was kept a moment ago is not.
+fn changed() -> Error {
+    Error::new(Kind::System, "the build cache changed during the build").hint("build again")
 }
 
 fn extended(mut chain: Chain, cell: Option<Arc<Cell>>) -> Chain {

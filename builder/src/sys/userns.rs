@@ -118,6 +118,15 @@ pub fn enter() -> Result<Side, Error> {
     }
 }
 
+/// Lets this process do the work where it is, which needs no namespaces: its signals are blocked, as by `enter`. Call before any
+/// thread exists that the work outlives.
+///
+/// # Errors
+/// The kernel's.
+pub fn stay() -> Result<(), Error> {
+    interrupt::block().map(drop).map_err(|error| Error::system("block signals", error))
+}
+
 /// The first steps of the inner process.
 fn begin(go: OwnedFd) -> Result<Side, Error> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)

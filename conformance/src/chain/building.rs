@@ -4,11 +4,12 @@ use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
 use std::os::fd::AsFd;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::place::Place;
+use super::place::{PATIENCE, Place};
 use crate::case::{Case, Ctx};
 use crate::needs::Need;
 use crate::process;
@@ -49,6 +50,12 @@ pub(crate) const CASES: &[Case] = &[
         source: "issue 5: cache import and export",
         needs: &[Need::UserNamespaces],
         run: cache_of_elsewhere,
+    },
+    Case {
+        name: "chain/build-cached-without-namespaces",
+        source: "issue 5: a fully cached build takes less than 0.1 s of CPU",
+        needs: &[Need::UserNamespaces],
+        run: cached_without_namespaces,
     },
 ];
 
@@ -171,4 +178,35 @@ fn cache_of_elsewhere(ctx: &Ctx) -> Result<()> {
         ensure!(!ran, "a step was carried out with the cache {from}: {}", again.err);
     }
     place.verify_blobs()
+}
+
+/// A build that was made before needs nothing but the store: no namespaces, no mounts, no other process.
+fn cached_without_namespaces(ctx: &Ctx) -> Result<()> {
+    let place = Place::new(ctx, "home", "http://127.0.0.1:1")?;
+    let text = |word: &str| {
+        format!(
+            "FROM scratch AS made\nCOPY probe /probe\nRUN [\"/probe\", \"write\", \"/out\", \"{word}\"]\n\
+             FROM scratch\nCOPY Dockerfile /file\nCOPY --from=made /out /out\n"
+        )
+    };
+    let context = place.context("context", &[("Dockerfile", &text("x"))])?;
+    let archive = ctx.path("image.tar").to_string_lossy().into_owned();
+    let output = format!("type=oci,dest={archive}");
+    let words = [&BUILD[..], &["-t", "made", "--output", &output, &context]].concat();
+    let first = place.run(&words)?.success()?;
+    let written = fs::read(&archive)?;
+    let without = || {
+        let builder = place.builder(&words);
+        let mut command = Command::new(ctx.binaries.join("conformance"));
+        command.args(["without", "clone3,mount_setattr,fsopen", "--"]).arg(builder.get_program());
+        command.args(builder.get_args());
+        command.envs(builder.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        process::run(&mut command, PATIENCE)
+    };
+    without()?.success()?.out(&first.out)?;
+    ensure!(fs::read(&archive)? == written, "the archive is another one");
+    // Not so where anything is to be carried out.
+    place.context("context", &[("Dockerfile", &text("y"))])?;
+    without()?.code(1)?.says("builder: make ")?;
+    Ok(())
 }

@@ -56,11 +56,20 @@ fn waiting(ctx: &Ctx) -> Result<()> {
             "FROM scratch\nCOPY probe /probe\n".to_owned(),
             vec!["--push".to_owned(), "-t".to_owned(), format!("{address}/image:1")],
         ),
+        // In one process, which has no namespaces.
+        (
+            "push-of-what-is-kept",
+            "FROM scratch\nCOPY probe /probe\n".to_owned(),
+            vec!["--push".to_owned(), "-t".to_owned(), format!("{address}/image:1")],
+        ),
     ] {
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         let port = listener.local_addr()?.port().to_string();
         let place = Place::new(ctx, name, "http://127.0.0.1:1")?;
         let context = place.context("context", &[("Dockerfile", &dockerfile.replace("PORT", &port))])?;
+        if name == "push-of-what-is-kept" {
+            place.run(&[&BUILD[..5], &[&context]].concat())?.success()?;
+        }
         let flags: Vec<String> = flags.iter().map(|flag| flag.replace("PORT", &port)).collect();
         let mut words = BUILD[..5].to_vec();
         words.extend(flags.iter().map(String::as_str));

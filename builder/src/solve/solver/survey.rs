@@ -7,18 +7,20 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use super::super::queue;
-use super::taken::Look;
+use super::taken::{Found, Look};
 use super::{Kept, Solver, lock};
 use crate::context;
+use crate::error::Error;
 use crate::graph::{self, CacheUse, Graph, Node, NodeId, Operation, Source};
 use crate::step::Interrupt;
 use crate::store::Key;
 
 /// What is known of a node without carrying anything out.
 #[derive(Debug, Clone)]
-struct Seen {
+pub(super) struct Seen {
     /// What its result is, or would be, kept under; `None` where only its inputs' files would tell.
     key: Option<Key>,
+    /// Whether its result is, and all that it stands on.
     is_kept: bool,
 }
 
@@ -49,6 +51,31 @@ struct State {
 }
 
 impl Survey {
+    /// One of nodes that have all been looked at.
+    pub(super) fn over(seen: Vec<Seen>) -> Self {
+        let seen = seen.into_iter().map(Some).collect();
+        let state = State { seen, is_over: true, ..State::default() };
+        Self { state: Mutex::new(state), ..Self::default() }
+    }
+
+    /// Of nodes of which nobody knows anything yet.
+    pub(super) fn begin(&self, graph: &Graph, new: BTreeSet<NodeId>) {
+        self.change(|state| (state.seen, state.new) = (vec![None; graph.nodes.len()], new));
+    }
+
+    pub(super) fn put(&self, id: NodeId, seen: Seen) {
+        self.change(|state| {
+            if let Some(place) = state.seen.get_mut(id.0) {
+                *place = Some(seen);
+            }
+        });
+    }
+
+    /// Whether one was seen that has to be carried out, whatever else is found.
+    pub(super) fn is_incomplete(&self, graph: &Graph) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).is_incomplete(graph)
+    }
+
     fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
         self.changed.notify_all();
@@ -67,14 +94,24 @@ impl Survey {
 }
 
 impl State {
+    fn seen(&self, id: NodeId) -> Option<&Seen> {
+        self.seen.get(id.0).and_then(Option::as_ref)
+    }
+
+    /// One that is not seen yet may be kept: then it needs no more than what it stands on.
+    fn may_be_kept(&self, id: NodeId) -> bool {
+        !self.new.contains(&id) && self.seen(id).is_none_or(|seen| seen.is_kept)
+    }
+
+    fn is_incomplete(&self, graph: &Graph) -> bool {
+        needed(graph, &|id| self.may_be_kept(id)).iter().any(|id| !self.may_be_kept(*id))
+    }
+
     fn verdict(&self, graph: &Graph, id: NodeId) -> Option<Verdict> {
-        let seen = |id: NodeId| self.seen.get(id.0).and_then(Option::as_ref);
+        let seen = |id: NodeId| self.seen(id);
         let is_kept = |id: NodeId| seen(id).is_some_and(|seen| seen.is_kept);
         if !self.is_over {
-            // One that is not seen yet may be kept: then it needs no more than what it stands on.
-            let may_be_kept =
-                |id: NodeId| !self.new.contains(&id) && seen(id).is_none_or(|seen| seen.is_kept);
-            let is_certain = seen(id)?.is_kept || needed(graph, &may_be_kept).contains(&id);
+            let is_certain = seen(id)?.is_kept || needed(graph, &|id| self.may_be_kept(id)).contains(&id);
             return is_certain.then_some(Verdict::Solve);
         }
         if is_kept(id) || needed(graph, &is_kept).contains(&id) {
@@ -102,18 +139,13 @@ impl Solver<'_> {
         if !graph.nodes.iter().any(takes) {
             return;
         }
-        let new = self.new_nodes();
-        self.survey.change(|state| (state.seen, state.new) = (vec![None; graph.nodes.len()], new));
+        self.survey.begin(graph, self.new_nodes());
         let look = |id: NodeId, inputs: Vec<Seen>| {
             if self.interrupt.is_raised() {
                 return Err(Interrupt::error());
             }
-            let seen = self.look(id, &inputs);
-            self.survey.change(|state| {
-                if let Some(place) = state.seen.get_mut(id.0) {
-                    *place = Some(seen.clone());
-                }
-            });
+            let seen = self.look(id, &inputs, Look::Outside);
+            self.survey.put(id, seen.clone());
             Ok(seen)
         };
         // It ends early where the build does, and then nobody asks what else there was.
@@ -144,23 +176,35 @@ impl Solver<'_> {
     }
 
     /// A step that cannot be looked at says why when it is carried out, if it ever is.
-    fn look(&self, id: NodeId, inputs: &[Seen]) -> Seen {
+    pub(super) fn look(&self, id: NodeId, inputs: &[Seen], look: Look<'_>) -> Seen {
         let keys: Option<Vec<Key>> = inputs.iter().map(|input| input.key.clone()).collect();
         let (Some(node), Some(keys)) = (self.graph.nodes.get(id.0), keys) else { return UNKNOWN };
         if matches!(node.operation, Operation::Image(_) | Operation::Scratch) {
             return Seen { key: Some(graph::key(node, &[], &[])), is_kept: true };
         }
-        let Ok(found) = self.taken(node, Look::Outside) else { return UNKNOWN };
+        let Ok(found) = self.found(node, look) else { return UNKNOWN };
         let defined = graph::key(node, &keys, &found.taken);
-        let key = match (found.is_whole, self.glance(&defined)) {
-            (true, _) => Some(defined),
-            (false, Some(Kept::As(key))) => Some(key),
-            (false, _) => None,
+        let (key, result) = match (found.is_whole, self.glance(&defined)) {
+            (true, result) => (Some(defined), result),
+            (false, Some(Kept::As(key))) => (Some(key.clone()), self.glance(&key)),
+            (false, _) => (None, None),
         };
-        lock(&self.surveyed).insert(id, Arc::new(found));
-        let is_result = |key: &Key| matches!(self.glance(key), Some(Kept::Unchanged | Kept::Layer(_)));
-        let is_kept = node.cache == CacheUse::Use && key.as_ref().is_some_and(is_result);
+        // What stands on a step that is carried out is too.
+        let may_be_kept = node.cache == CacheUse::Use
+            && (node.base.is_none() || inputs.first().is_some_and(|base| base.is_kept));
+        let is_kept = may_be_kept && matches!(result, Some(Kept::Unchanged | Kept::Layer(_)));
         Seen { key, is_kept }
+    }
+
+    /// What an earlier look has found, or this one does.
+    fn found(&self, node: &Node, look: Look<'_>) -> Result<Arc<Found>, Error> {
+        let before = lock(&self.surveyed).get(&node.id).cloned();
+        if let Some(found) = before {
+            return Ok(found);
+        }
+        let found = Arc::new(self.taken(node, look)?);
+        lock(&self.surveyed).insert(node.id, Arc::clone(&found));
+        Ok(found)
     }
 
     /// What is known under a key, nothing fetched.

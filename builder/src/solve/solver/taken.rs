@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::fetched::Around;
-use super::{Solver, lock};
+use super::{Solver, changed, lock};
 use crate::context::{self, Content, Parents, Tree};
 use crate::dockerfile::ignore::Ignore;
 use crate::error::{Error, Kind};
@@ -14,6 +14,8 @@ use crate::snapshot::View;
 /// Where files are looked at.
 #[derive(Clone, Copy)]
 pub(super) enum Look<'a> {
+    /// On this machine.
+    Here,
     /// On this machine and at addresses.
     Outside,
     /// In the results of other steps too, which may have to be unpacked for it.
@@ -46,6 +48,9 @@ impl Solver<'_> {
                             )?;
                             found.put(content, from);
                         }
+                        Source::Http { .. } | Source::Git(_) if matches!(look, Look::Here) => {
+                            return Err(Error::new(Kind::Invalid, "it is somewhere else"));
+                        }
                         other => match self.fetched.content(other, self.around())? {
                             Some(content) => found.put(Some(content), &From::Context),
                             None => found.taken.push(Taken::Node),
@@ -57,7 +62,7 @@ impl Solver<'_> {
                 for mount in &run.mounts {
                     if let MountKind::Bind { from, source, .. } = &mount.kind {
                         // All of another step is what its key says, and much to read.
-                        let look = if source == "/" { Look::Outside } else { look };
+                        let look = if source == "/" { Look::Here } else { look };
                         let content = self.content((from, (source, Parents::Dropped)), (node, None), look)?;
                         match (content, from, source.as_str()) {
                             (None, From::Node(_), "/") => found.taken.push(Taken::Node),
@@ -79,7 +84,7 @@ impl Solver<'_> {
     ) -> Result<Option<Content>, Error> {
         let of_node;
         let tree = match (from, look) {
-            (From::Node(_), Look::Outside) => return Ok(None),
+            (From::Node(_), Look::Here | Look::Outside) => return Ok(None),
             (From::Node(_), Look::Everywhere(progress)) => {
                 of_node = self.tree(from, progress)?;
                 &of_node
@@ -99,7 +104,7 @@ impl Solver<'_> {
     pub(super) fn around(&self) -> Around<'_> {
         Around {
             store: &self.env.store,
-            session: self.session.path(),
+            session: self.session,
             agent: self.env.credentials.ssh.get("default"),
         }
     }
@@ -119,10 +124,7 @@ impl Solver<'_> {
         };
         let chain = lock(&self.done).get(&id).map(|done| done.chain.clone());
         let Some(chain) = chain else {
-            // It was left out: its users were all kept a moment ago.
-            return Err(
-                Error::new(Kind::System, "the build cache changed during the build").hint("build again")
-            );
+            return Err(changed()); // it was left out: its users were all kept
         };
         let mut trees = lock(&self.trees);
         if let Some(tree) = trees.get(&id) {
@@ -130,7 +132,7 @@ impl Solver<'_> {
         }
         let mut view = View::read_only(&self.env.store, &self.files(&chain, progress)?)?;
         // With a path, parts of it can be mounted elsewhere.
-        view.attach(&self.session.path().join(format!("tree-{}", id.0)))?;
+        view.attach(&self.session.join(format!("tree-{}", id.0)))?;
         let tree = Arc::new(Tree::view(view));
         trees.insert(id, Arc::clone(&tree));
         Ok(tree)
