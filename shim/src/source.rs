@@ -8,7 +8,8 @@ pub(crate) enum Source {
     Client(u32),
     Pump(u32),
     Oom(u32),
-    Logger(u32),
+    /// What a runtime waits for before it is started.
+    Launch(u32),
 }
 
 impl Source {
@@ -20,7 +21,7 @@ impl Source {
             Source::Client(serial) => (3, serial),
             Source::Pump(serial) => (4, serial),
             Source::Oom(serial) => (5, serial),
-            Source::Logger(serial) => (6, serial),
+            Source::Launch(serial) => (6, serial),
         };
         kind << 32 | u64::from(serial)
     }
@@ -34,7 +35,7 @@ impl Source {
             3 => Source::Client(serial),
             4 => Source::Pump(serial),
             5 => Source::Oom(serial),
-            6 => Source::Logger(serial),
+            6 => Source::Launch(serial),
             _ => return None,
         })
     }
@@ -53,7 +54,7 @@ mod tests {
             Source::Client(u32::MAX),
             Source::Pump(1),
             Source::Oom(2),
-            Source::Logger(3),
+            Source::Launch(3),
         ] {
             assert_eq!(Source::from_token(source.token()), Some(source));
         }

@@ -1,9 +1,10 @@
 //! The task service as another client than ctr may call it: a reader that is still at work when the process is deleted, and Update,
 //! for which ctr has no verb.
 
+use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -11,11 +12,13 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use serde_json::json;
 
-use super::engine::{Engine, NEEDS, put_away, under};
+use super::containerd::PATIENCE;
+use super::engine::{Engine, NEEDS, put_away, shim_of, under};
 use super::streams::check_so_many_lines;
 use super::ttrpc::{Client, Message};
 use crate::case::{Case, Ctx};
 use crate::needs::Need;
+use crate::process;
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -23,6 +26,12 @@ pub(crate) const CASES: &[Case] = &[
         source: "issue 6: no output lost at exit",
         needs: NEEDS,
         run: slow_reader,
+    },
+    Case {
+        name: "chain/shim-late-reader",
+        source: "issue 6: no output lost at exit",
+        needs: NEEDS,
+        run: late_reader,
     },
     Case {
         name: "chain/shim-update",
@@ -60,17 +69,74 @@ fn slow_reader(ctx: &Ctx) -> Result<()> {
     })
 }
 
+/// An exec on a fifo that nobody has opened.
+struct Exec {
+    client: Client,
+    key: Message,
+    fifo: PathBuf,
+}
+
+impl Exec {
+    /// It writes `lines` lines, on a terminal or not.
+    fn add(engine: &Engine, lines: u32, terminal: bool) -> Result<Exec> {
+        let fifo = engine.ctx.path(if terminal { "shown" } else { "output" });
+        mkfifo(&fifo, Mode::from_bits_truncate(0o600))?;
+        let process = json!({"args": ["/probe", "count", lines.to_string()], "cwd": "/", "env": ["PATH=/"],
+            "user": {"uid": 0, "gid": 0}, "terminal": terminal});
+        let spec =
+            Message::any("types.containerd.io/opencontainers/runtime-spec/1/Process", &process.to_string());
+        let key = Message::default().with(1, &engine.id).with(2, if terminal { "t" } else { "e" });
+        let mut request = key.clone().with(5, path(&fifo)?).with(7, spec);
+        if terminal {
+            request = request.set(3);
+        }
+        let mut client = connect(engine)?;
+        client.call("Exec", &request)?;
+        Ok(Exec { client, key, fifo })
+    }
+
+    /// Whether that process has the fifo open no more.
+    fn is_closed(&self, pid: u32) -> Result<bool> {
+        let mut open = std::fs::read_dir(format!("/proc/{pid}/fd"))?.flatten();
+        Ok(!open.any(|entry| std::fs::read_link(entry.path()).is_ok_and(|file| file == self.fifo)))
+    }
+
+    fn reader(&self) -> Result<File> {
+        Ok(File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&self.fifo)?)
+    }
+}
+
+/// A client opens its end in a thread of its own, whose turn may come only when a short process would have ended.
+fn late_reader(ctx: &Ctx) -> Result<()> {
+    under(ctx, |engine| {
+        engine.run(&["--detach"], &[&engine.id, "/probe", "stop"])?.success()?;
+        let shim = shim_of(&engine)?;
+        for (terminal, wanted) in [(false, "0000000\n"), (true, "0000000\r\n")] {
+            let mut exec = Exec::add(&engine, 1, terminal)?;
+            exec.client.send("Start", &exec.key)?;
+            // That nothing happens has no event: a shim that does not wait has started it within this time, and is soon done with it.
+            let is_early = exec.client.is_answered(Duration::from_secs(1))?;
+            if is_early {
+                process::until("the shim has closed the fifo", PATIENCE, || exec.is_closed(shim))?;
+            }
+            let mut output = exec.reader()?;
+            exec.client.answer()?;
+            exec.client.call("Wait", &exec.key)?;
+            exec.client.call("Delete", &exec.key)?;
+            let mut text = String::new();
+            output.read_to_string(&mut text)?;
+            ensure!(text == wanted, "{text:?} arrived, with a terminal: {terminal}");
+        }
+        engine.task(&["kill", "--signal", "KILL", &engine.id])?.success()?;
+        put_away(&engine, 137)?;
+        Ok(engine.containerd)
+    })
+}
+
 fn output_of_an_exec(engine: &Engine) -> Result<Vec<u8>> {
-    let fifo = engine.ctx.path("output");
-    mkfifo(&fifo, Mode::from_bits_truncate(0o600))?;
-    let mut output = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&fifo)?;
-    let process = json!({"args": ["/probe", "count", LINES.to_string()], "cwd": "/", "env": ["PATH=/"],
-        "user": {"uid": 0, "gid": 0}});
-    let spec =
-        Message::any("types.containerd.io/opencontainers/runtime-spec/1/Process", &process.to_string());
-    let key = Message::default().with(1, &engine.id).with(2, "e");
-    let mut client = connect(engine)?;
-    client.call("Exec", &key.clone().with(5, path(&fifo)?).with(7, spec))?;
+    let exec = Exec::add(engine, LINES, false)?;
+    let mut output = exec.reader()?;
+    let Exec { mut client, key, .. } = exec;
     client.call("Start", &key)?;
     client.call("Wait", &key)?;
     client.send("Delete", &key)?;

@@ -29,6 +29,12 @@ impl Message {
         self
     }
 
+    /// A boolean that is true.
+    pub(super) fn set(mut self, field: u8) -> Self {
+        self.0.extend([field << 3, 1]);
+        self
+    }
+
     /// `google.protobuf.Any`.
     pub(super) fn any(type_url: &str, value: &str) -> Self {
         Self::default().with(1, type_url).with(2, value)

@@ -1,7 +1,7 @@
 //! Logging programs: they read the container's output themselves, from descriptors 3 and 4, and say on 5 when they are ready.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::Command;
 
@@ -12,10 +12,9 @@ use crate::error::{Doing, Error, Kind};
 use crate::sys::child::{self, Io, Lifetime};
 use crate::sys::fd;
 
-pub(crate) struct Logger {
-    pub(crate) pid: Pid,
-    /// Readable when the program has said that it is ready, or is gone.
-    pub(crate) ready: OwnedFd,
+/// What tells that a logging program is ready, or is gone.
+pub(crate) struct Word {
+    from: OwnedFd,
     readiness: Readiness,
 }
 
@@ -32,7 +31,7 @@ pub(crate) struct Program<'a> {
 }
 
 /// Starts the program on the reading ends of two pipes.
-pub(crate) fn start(program: &Program, subject: &Subject, ends: [OwnedFd; 2]) -> Result<Logger, Error> {
+pub(crate) fn start(program: &Program, subject: &Subject, ends: [OwnedFd; 2]) -> Result<(Pid, Word), Error> {
     let doing = || format!("start the logging program {}", program.path.display());
     let ready = fd::pipe().doing(doing)?;
     fd::set_nonblocking(&ready.read).doing(doing)?;
@@ -43,20 +42,26 @@ pub(crate) fn start(program: &Program, subject: &Subject, ends: [OwnedFd; 2]) ->
     let io = Io { extra: vec![stdout, stderr, ready.write], ..Io::default() };
     // On its own: it has to write what is still in the pipes when the shim is killed.
     let pid = child::spawn(command, io, Lifetime::Own).doing(doing)?;
-    Ok(Logger { pid, ready: ready.read, readiness: program.readiness })
+    Ok((pid, Word { from: ready.read, readiness: program.readiness }))
 }
 
-impl Logger {
-    /// What the program said; nothing yet if `None`.
-    pub(crate) fn answer(&self) -> Option<Result<(), Error>> {
+impl Word {
+    /// Whether the program is ready; to be asked no more when it is.
+    pub(crate) fn is_given(&self) -> Result<bool, Error> {
         let mut byte = [0];
         let failed =
-            |what: &str| Some(Err(Error::new(Kind::System, format!("wait for the logging program: {what}"))));
-        match (fd::read(&self.ready, &mut byte), self.readiness) {
+            |what: &str| Err(Error::new(Kind::System, format!("wait for the logging program: {what}")));
+        match (fd::read(&self.from, &mut byte), self.readiness) {
             (Ok(0), Readiness::Writes) => failed("it ended before it was ready"),
-            (Ok(_), _) => Some(Ok(())),
-            (Err(error), _) if error.kind() == io::ErrorKind::WouldBlock => None,
+            (Ok(_), _) => Ok(true),
+            (Err(error), _) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
             (Err(error), _) => failed(&error.to_string()),
         }
+    }
+}
+
+impl AsFd for Word {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.from.as_fd()
     }
 }

@@ -1,16 +1,17 @@
 //! A process's standard streams, between containerd's fifos, files or logging programs and the container.
 //!
 //! Invariant: a stream holds at most one pipe and 16 KiB of unsent bytes, whoever does not read; and what a process wrote
-//! before it ended is passed on before its stream is closed.
+//! before it ended is passed on before its stream is closed. No process is started before its output has where to go.
 
 mod console;
 mod logger;
 mod open;
 mod pump;
+mod reader;
 mod target;
 
 pub(crate) use console::ConsoleSocket;
-pub(crate) use open::{Opened, Wanted, open};
+pub(crate) use open::{Awaited, Opened, Wanted, open};
 pub(crate) use pump::{Direction, Pumps};
 
 use std::os::fd::OwnedFd;

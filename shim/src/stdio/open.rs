@@ -1,13 +1,15 @@
 //! Opening what a client named, and the pipes that go to the container.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use nix::fcntl::OFlag;
+use nix::unistd::Pid;
 
-use super::logger::{self, Logger, Program, Subject};
+use super::logger::{self, Program, Subject, Word};
 use super::pump::{Direction, Pump, Way};
+use super::reader::{self, Fifo, Missing};
 use super::target::{self, Target};
 use super::{ConsoleSocket, Places};
 use crate::error::{Doing, Error, Kind};
@@ -31,11 +33,35 @@ pub(crate) struct Opened {
     pub(crate) io: Io,
     pub(crate) pumps: Vec<Pump>,
     pub(crate) stdin_keeper: Option<OwnedFd>,
-    pub(crate) logger: Option<Logger>,
+    pub(crate) logger: Option<Pid>,
     pub(crate) console: Option<ConsoleSocket>,
+    /// What must have come before the process is started.
+    pub(crate) awaited: Vec<Awaited>,
     /// With a terminal, the two ends that its pumps will need.
     input: Option<OwnedFd>,
     sink: Option<OwnedFd>,
+}
+
+/// What the output goes to and is not there yet.
+pub(crate) enum Awaited {
+    Logger(Word),
+    Reader(Missing, Output),
+}
+
+/// The place of an output among what is open.
+#[derive(Clone, Copy)]
+pub(crate) enum Output {
+    Terminal,
+    Pump(usize),
+}
+
+impl AsFd for Awaited {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Awaited::Logger(word) => word.as_fd(),
+            Awaited::Reader(missing, _) => missing.as_fd(),
+        }
+    }
 }
 
 pub(crate) fn open(wanted: &Wanted) -> Result<Opened, Error> {
@@ -45,6 +71,7 @@ pub(crate) fn open(wanted: &Wanted) -> Result<Opened, Error> {
         stdin_keeper: None,
         logger: None,
         console: None,
+        awaited: Vec::new(),
         input: None,
         sink: None,
     };
@@ -58,6 +85,25 @@ pub(crate) fn open(wanted: &Wanted) -> Result<Opened, Error> {
 }
 
 impl Opened {
+    /// Whether what was awaited has come; to be asked no more when it has.
+    pub(crate) fn has_come(&mut self, awaited: &Awaited) -> Result<bool, Error> {
+        match awaited {
+            Awaited::Logger(word) => word.is_given(),
+            Awaited::Reader(missing, output) => {
+                let Some(end) = missing.came()? else { return Ok(false) };
+                match *output {
+                    Output::Terminal => self.sink = Some(end),
+                    Output::Pump(place) => {
+                        if let Some(pump) = self.pumps.get_mut(place) {
+                            pump.to = end;
+                        }
+                    }
+                }
+                Ok(true)
+            }
+        }
+    }
+
     /// The pumps between the terminal that the runtime sent and the client.
     pub(crate) fn attach(&mut self, master: &OwnedFd) -> Result<(), Error> {
         let copy = || master.try_clone().doing(|| "copy a descriptor".into());
@@ -100,7 +146,11 @@ fn open_terminal(wanted: &Wanted, opened: &mut Opened) -> Result<(), Error> {
     opened.console = Some(ConsoleSocket::open(wanted.bundle, wanted.serial)?);
     opened.sink = match target::parse(&wanted.places.stdout)? {
         Target::Nothing => None,
-        Target::Path(path) => Some(open_sink(&path)?.0),
+        Target::Path(path) => {
+            let sink = open_sink(&path)?;
+            opened.awaited.extend(sink.missing.map(|missing| Awaited::Reader(missing, Output::Terminal)));
+            Some(sink.end)
+        }
         Target::File(path) => Some(create_file(&path)?),
         Target::Program { path, arguments, readiness } => {
             let program = Program { path: &path, arguments: &arguments, readiness };
@@ -125,8 +175,8 @@ fn open_outputs(wanted: &Wanted, opened: &mut Opened) -> Result<(), Error> {
             opened.io.stderr = Some(stderr);
         }
         Target::File(path) => {
-            opened.io.stdout = Some(output(wanted, opened, (create_file(&path)?, Way::Copy))?);
-            opened.io.stderr = Some(output(wanted, opened, (create_file(&path)?, Way::Copy))?);
+            opened.io.stdout = Some(output(wanted, opened, Sink::file(create_file(&path)?))?);
+            opened.io.stderr = Some(output(wanted, opened, Sink::file(create_file(&path)?))?);
         }
         Target::Path(path) => {
             opened.io.stdout = Some(output(wanted, opened, open_sink(&path)?)?);
@@ -141,7 +191,7 @@ fn open_stderr(wanted: &Wanted, opened: &mut Opened) -> Result<Option<OwnedFd>, 
     match target::parse(&wanted.places.stderr)? {
         Target::Nothing => Ok(None),
         Target::Path(path) => output(wanted, opened, open_sink(&path)?).map(Some),
-        Target::File(path) => output(wanted, opened, (create_file(&path)?, Way::Copy)).map(Some),
+        Target::File(path) => output(wanted, opened, Sink::file(create_file(&path)?)).map(Some),
         Target::Program { .. } => Err(Error::new(
             Kind::Invalid,
             format!("stderr {}: only with the same stdout", wanted.places.stderr),
@@ -150,11 +200,13 @@ fn open_stderr(wanted: &Wanted, opened: &mut Opened) -> Result<Option<OwnedFd>, 
 }
 
 /// A pipe whose writing end is the container's, pumped into a sink.
-fn output(wanted: &Wanted, opened: &mut Opened, sink: (OwnedFd, Way)) -> Result<OwnedFd, Error> {
+fn output(wanted: &Wanted, opened: &mut Opened, sink: Sink) -> Result<OwnedFd, Error> {
     let pipe = fd::pipe().doing(|| "make a pipe".into())?;
     fd::set_nonblocking(&pipe.read).doing(|| "make a pipe".into())?;
     own(wanted, &pipe.write)?;
-    opened.pumps.push(Pump::new(pipe.read, sink.0, sink.1, Direction::Output));
+    let place = Output::Pump(opened.pumps.len());
+    opened.awaited.extend(sink.missing.map(|missing| Awaited::Reader(missing, place)));
+    opened.pumps.push(Pump::new(pipe.read, sink.end, sink.way, Direction::Output));
     Ok(pipe.write)
 }
 
@@ -162,18 +214,32 @@ fn start_logger(wanted: &Wanted, program: &Program, opened: &mut Opened) -> Resu
     let (stdout, stderr) = (fd::pipe(), fd::pipe());
     let (stdout, stderr) = (stdout.doing(|| "make a pipe".into())?, stderr.doing(|| "make a pipe".into())?);
     let subject = Subject { container: wanted.container, namespace: wanted.namespace };
-    opened.logger = Some(logger::start(program, &subject, [stdout.read, stderr.read])?);
+    let (pid, word) = logger::start(program, &subject, [stdout.read, stderr.read])?;
+    opened.logger = Some(pid);
+    opened.awaited.push(Awaited::Logger(word));
     Ok([stdout.write, stderr.write])
 }
 
-/// A fifo is opened for reading too: it stays open, and keeps what is in it, while the client is away.
-fn open_sink(path: &Path) -> Result<(OwnedFd, Way), Error> {
-    let (flags, way) = if is_fifo(path) {
-        (OFlag::O_RDWR | OFlag::O_NONBLOCK, Way::Splice)
-    } else {
-        (OFlag::O_WRONLY | OFlag::O_APPEND, Way::Copy) // splice refuses files that are appended to
-    };
-    Ok((fd::open_path(path, flags).doing(|| format!("open {}", path.display()))?, way))
+struct Sink {
+    end: OwnedFd,
+    way: Way,
+    missing: Option<Missing>,
+}
+
+impl Sink {
+    /// splice refuses files that are appended to.
+    fn file(end: OwnedFd) -> Sink {
+        Sink { end, way: Way::Copy, missing: None }
+    }
+}
+
+fn open_sink(path: &Path) -> Result<Sink, Error> {
+    if is_fifo(path) {
+        let Fifo { end, missing } = reader::open(path)?;
+        return Ok(Sink { end, way: Way::Splice, missing });
+    }
+    let flags = OFlag::O_WRONLY | OFlag::O_APPEND;
+    fd::open_path(path, flags).doing(|| format!("open {}", path.display())).map(Sink::file)
 }
 
 fn create_file(path: &Path) -> Result<OwnedFd, Error> {

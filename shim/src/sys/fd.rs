@@ -8,6 +8,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, SpliceFFlags, open, splice};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, fchown, pipe2};
@@ -75,6 +76,14 @@ pub(crate) fn pending(fd: impl AsFd) -> io::Result<usize> {
     // SAFETY: the descriptor is borrowed for the call and FIONREAD writes one int to a live reference.
     Errno::result(unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut count) })?;
     Ok(usize::try_from(count).unwrap_or(0))
+}
+
+/// Whether somebody has the pipe open for reading whose writing end, and nothing else, `fd` is.
+pub(crate) fn has_reader(fd: impl AsFd) -> io::Result<bool> {
+    let mut asked = [PollFd::new(fd.as_fd(), PollFlags::empty())];
+    poll(&mut asked, PollTimeout::ZERO)?;
+    let [answer] = asked;
+    Ok(!answer.revents().is_some_and(|found| found.contains(PollFlags::POLLERR)))
 }
 
 pub(crate) fn read(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {

@@ -69,6 +69,7 @@ impl Shim {
         if let Some((peer, _)) = self.clients.remove(&client) {
             drop(self.poll.remove(&peer));
         }
+        self.abandon_launches(client);
         self.idle_since = Instant::now();
     }
 }

@@ -131,7 +131,7 @@ impl Shim {
     ) -> Result<Vec<u8>, Error> {
         let bundle = creating.container.bundle.clone();
         let id = creating.request.id.clone();
-        let logger = creating.opened.logger.as_ref().map(|logger| logger.pid);
+        let logger = creating.opened.logger;
         let runtime = creating.container.runtime.clone();
         let adopting = result.is_ok();
         let made = result.map_err(|text| failed("create", &text)).and_then(|_| self.adopt(creating));

@@ -11,7 +11,7 @@ use crate::process::{Exit, Key};
 use crate::reap::Strangers;
 use crate::runtime::{self, CallIo, Runtime};
 use crate::source::Source;
-use crate::stdio::Opened;
+use crate::stdio::{Awaited, Opened};
 use crate::sys::poll::Interest;
 
 /// A runtime at work.
@@ -61,47 +61,68 @@ pub(super) enum Then {
 }
 
 impl Then {
-    fn opened(&self) -> Option<&Opened> {
+    fn opened(&mut self) -> Option<&mut Opened> {
         match self {
-            Then::Create(creating) => Some(&creating.opened),
-            Then::StartWith(fresh) => Some(&fresh.opened),
+            Then::Create(creating) => Some(&mut creating.opened),
+            Then::StartWith(fresh) => Some(&mut fresh.opened),
             _ => None,
         }
     }
 }
 
 impl Shim {
-    /// Starts a runtime, as soon as the logging program that is to read its container's output is ready.
-    pub(super) fn launch(&mut self, launch: Launch) {
-        if let Some(logger) = launch.purpose.then.opened().and_then(|opened| opened.logger.as_ref()) {
-            let pid = logger.pid;
-            match logger.answer() {
-                Some(Ok(())) => {}
-                Some(Err(error)) => return self.not_launched(launch, &error),
-                None => return self.park(launch),
-            }
-            self.children.entry(pid).or_insert_with(|| Child::Logger(launch.purpose.key.clone()));
+    /// Starts a runtime, as soon as what its container's output goes to is there.
+    pub(super) fn launch(&mut self, mut launch: Launch) {
+        if let Some(pid) = launch.purpose.then.opened().and_then(|opened| opened.logger) {
+            self.children.insert(pid, Child::Logger(launch.purpose.key.clone()));
         }
-        self.launch_now(launch);
+        self.launch_when_ready(launch);
     }
 
-    fn park(&mut self, launch: Launch) {
+    fn launch_when_ready(&mut self, mut launch: Launch) {
+        match launch.purpose.then.opened().and_then(|opened| opened.awaited.pop()) {
+            Some(awaited) => self.park(launch, awaited),
+            None => self.launch_now(launch),
+        }
+    }
+
+    fn park(&mut self, launch: Launch, awaited: Awaited) {
         let serial = self.next_serial();
-        if let Some(logger) = launch.purpose.then.opened().and_then(|opened| opened.logger.as_ref()) {
-            self.children.insert(logger.pid, Child::Logger(launch.purpose.key.clone()));
-            if let Err(error) = self.poll.add(&logger.ready, Interest::Read, Source::Logger(serial).token()) {
-                return self.not_launched(launch, &Error::system("wait for the logging program", error));
+        match self.poll.add(&awaited, Interest::Read, Source::Launch(serial).token()) {
+            Ok(()) => drop(self.launches.insert(serial, (launch, awaited))),
+            Err(error) => {
+                self.not_launched(launch, &Error::system("watch what the output goes to", error));
             }
         }
-        self.launches.insert(serial, launch);
     }
 
-    pub(super) fn logger_spoke(&mut self, serial: u32) {
-        let Some(launch) = self.launches.remove(&serial) else { return };
-        if let Some(logger) = launch.purpose.then.opened().and_then(|opened| opened.logger.as_ref()) {
-            drop(self.poll.remove(&logger.ready));
+    /// Something has been heard of what a launch waits for.
+    pub(super) fn awaited_spoke(&mut self, serial: u32) {
+        let Some((mut launch, awaited)) = self.launches.remove(&serial) else { return };
+        drop(self.poll.remove(&awaited));
+        match launch.purpose.then.opened().map_or(Ok(true), |opened| opened.has_come(&awaited)) {
+            Ok(true) => self.launch_when_ready(launch),
+            Ok(false) => self.park(launch, awaited),
+            Err(error) => self.not_launched(launch, &error),
         }
-        self.launch(launch);
+    }
+
+    /// What nobody asks for any more need not wait for what may never come.
+    pub(super) fn abandon_launches(&mut self, client: u32) {
+        let is_his = |(launch, _): &(Launch, Awaited)| {
+            launch.purpose.reply.is_some_and(|reply| reply.client == client)
+        };
+        let his: Vec<u32> =
+            self.launches.iter().filter(|(_, waiting)| is_his(waiting)).map(|(serial, _)| *serial).collect();
+        for serial in his {
+            if let Some((launch, awaited)) = self.launches.remove(&serial) {
+                drop(self.poll.remove(&awaited));
+                self.not_launched(
+                    launch,
+                    &Error::new(Kind::System, "its client hung up before anybody read its output"),
+                );
+            }
+        }
     }
 
     fn launch_now(&mut self, launch: Launch) {

@@ -40,7 +40,7 @@ use crate::log;
 use crate::process::Key;
 use crate::rpc::Peer;
 use crate::source::Source;
-use crate::stdio::Pumps;
+use crate::stdio::{Awaited, Pumps};
 use crate::sys::heap;
 use crate::sys::poll::{Caught, Interest, Poll, Signals};
 
@@ -104,8 +104,8 @@ struct Shim {
     creating: BTreeMap<String, Vec<(Reply, Call)>>,
     children: BTreeMap<Pid, Child>,
     jobs: BTreeMap<Pid, Job>,
-    /// Calls that wait for a logging program.
-    launches: BTreeMap<u32, Launch>,
+    /// Calls that wait for a logging program or for the reader of a fifo.
+    launches: BTreeMap<u32, (Launch, Awaited)>,
     leaving: Vec<Leaving>,
     pumps: Pumps,
     events: Publisher,
@@ -176,7 +176,7 @@ impl Shim {
                 }
             }
             Source::Oom(serial) => self.oom(serial),
-            Source::Logger(serial) => self.logger_spoke(serial),
+            Source::Launch(serial) => self.awaited_spoke(serial),
         }
         Ok(())
     }

@@ -119,7 +119,7 @@ impl Shim {
     ) -> Result<Vec<u8>, Error> {
         let Fresh { opened, pid_file } = fresh;
         let verb = if key.exec.is_empty() { "restore" } else { "exec" };
-        let logger = opened.logger.as_ref().map(|logger| logger.pid);
+        let logger = opened.logger;
         let outcome = result.map_err(|text| failed(verb, &text)).and_then(|_| {
             let pid = read_pid(&pid_file)?;
             self.children.insert(pid, Child::Process(key.clone()));

@@ -14,12 +14,10 @@ impl Shim {
             opened.attach(&master)?;
             streams.terminal = Some(master);
         }
-        if let Some(logger) = opened.logger.take() {
-            // Unless it has ended already, and was reaped.
-            if self.children.get(&logger.pid).is_some_and(|child| matches!(child, Child::Logger(_))) {
-                streams.logger = Some(logger.pid);
-            }
-        }
+        // Unless it has ended already, and was reaped.
+        streams.logger = opened
+            .logger
+            .filter(|pid| self.children.get(pid).is_some_and(|child| matches!(child, Child::Logger(_))));
         for pump in opened.pumps {
             let direction = pump.direction;
             let serial = self.pumps.add(&self.poll, key.clone(), pump).doing(|| "watch a stream".into())?;

@@ -1,0 +1,116 @@
+//! The reader of a client's fifo, who may open it only after the shim has.
+//!
+//! A client opens its ends in threads of their own, and gives up those that are not open when the process has ended. So there is
+//! no process before every fifo has been opened for reading.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+
+use crate::error::{Doing, Error};
+use crate::sys::fd;
+
+/// A fifo's writing end.
+pub(crate) struct Fifo {
+    pub(crate) end: OwnedFd,
+    /// While nobody reads, `end` is there only so that an open(2) for reading does not wait: another takes its place then.
+    pub(crate) missing: Option<Missing>,
+}
+
+/// The reader of this fifo has not come yet.
+pub(crate) struct Missing {
+    path: PathBuf,
+    opened: Inotify,
+}
+
+pub(crate) fn open(path: &Path) -> Result<Fifo, Error> {
+    let doing = || format!("open {}", path.display());
+    let held = match fd::open_path(path, OFlag::O_WRONLY | OFlag::O_NONBLOCK) {
+        Err(error) if error.raw_os_error() == Some(Errno::ENXIO as i32) => return await_reader(path),
+        held => held.doing(doing)?,
+    };
+    let end = both_ways(path)?;
+    drop(held); // not before: a reader would see the end of the fifo in between
+    Ok(Fifo { end, missing: None })
+}
+
+/// For reading too: the fifo stays open, and keeps what is in it, while the client is away.
+fn both_ways(path: &Path) -> Result<OwnedFd, Error> {
+    fd::open_path(path, OFlag::O_RDWR | OFlag::O_NONBLOCK).doing(|| format!("open {}", path.display()))
+}
+
+fn await_reader(path: &Path) -> Result<Fifo, Error> {
+    let doing = || format!("wait for a reader of {}", path.display());
+    let own = both_ways(path)?;
+    let end = fd::open_path(path, OFlag::O_WRONLY | OFlag::O_NONBLOCK).doing(doing)?;
+    drop(own); // from here on every reader is the client
+    let opened = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).doing(doing)?;
+    opened.add_watch(path, AddWatchFlags::IN_OPEN).doing(doing)?;
+    // One that came before the watch.
+    if fd::has_reader(&end).doing(doing)? {
+        return Ok(Fifo { end: both_ways(path)?, missing: None });
+    }
+    Ok(Fifo { end, missing: Some(Missing { path: path.to_owned(), opened }) })
+}
+
+impl Missing {
+    /// The writing end, when the fifo has been opened.
+    pub(crate) fn came(&self) -> Result<Option<OwnedFd>, Error> {
+        match self.opened.read_events() {
+            Ok(_) => both_ways(&self.path).map(Some),
+            Err(Errno::EAGAIN) => Ok(None),
+            Err(errno) => Err(errno).doing(|| format!("wait for a reader of {}", self.path.display())),
+        }
+    }
+}
+
+impl AsFd for Missing {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.opened.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    fn fifo(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("coracle-{name}-{}", std::process::id()));
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+        path
+    }
+
+    fn read_end(path: &Path) -> std::fs::File {
+        fd::open_path(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK).unwrap().into()
+    }
+
+    #[test]
+    fn a_fifo_that_is_read_has_nobody_missing() {
+        let path = fifo("read");
+        let _reader = read_end(&path);
+        assert!(open(&path).unwrap().missing.is_none());
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_reader_who_comes_late_is_noticed_and_what_is_written_stays_when_he_is_gone() {
+        let path = fifo("unread");
+        let Fifo { end, missing } = open(&path).unwrap();
+        let missing = missing.unwrap();
+        assert!(missing.came().unwrap().is_none());
+        drop(read_end(&path));
+        let writer = missing.came().unwrap().unwrap();
+        drop(end);
+        fd::write(&writer, b"kept").unwrap();
+        let mut reader = read_end(&path);
+        drop(writer);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "kept");
+        std::fs::remove_file(&path).unwrap();
+    }
+}
