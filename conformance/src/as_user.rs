@@ -12,7 +12,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
-use crate::process;
+use crate::{account, process};
 
 /// Replaces this process by the user's proof.
 pub(crate) fn proof(user: &str, dir: &Path, filter: &[String]) -> Result<ExitCode> {
@@ -27,7 +27,7 @@ pub(crate) fn proof(user: &str, dir: &Path, filter: &[String]) -> Result<ExitCod
     for part in filter {
         command.arg("--filter").arg(part);
     }
-    let home = nix::unistd::User::from_name(user)?.with_context(|| format!("find the user {user}"))?.dir;
+    let home = account::named(user)?.with_context(|| format!("find the user {user}"))?.home;
     command.env("HOME", &home).env_remove("XDG_RUNTIME_DIR").current_dir("/");
     Err(command.exec()).context("start runuser")
 }

@@ -1,6 +1,7 @@
 //! `conformance`: proves any OCI runtime, compares runtimes side by side, and is this workspace's development tool.
 #![allow(clippy::indexing_slicing, reason = "only JSON values are indexed: an absent key reads as null")]
 
+mod account;
 mod as_user;
 mod assets;
 mod bench;

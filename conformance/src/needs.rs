@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::process;
+use crate::{account, process};
 
 /// Something that not every host or user has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,7 +195,7 @@ fn criu() -> Result<(), String> {
 fn subordinate_ids() -> Result<(), String> {
     process::find("newuidmap").ok_or("newuidmap (Debian: uidmap) is not installed")?;
     let uid = nix::unistd::geteuid();
-    let user = nix::unistd::User::from_uid(uid).ok().flatten().map(|u| u.name).unwrap_or_default();
+    let user = account::own().map(|own| own.name).unwrap_or_default();
     for file in ["/etc/subuid", "/etc/subgid"] {
         let text = std::fs::read_to_string(file).unwrap_or_default();
         let listed = text

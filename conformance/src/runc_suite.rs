@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::account;
 use crate::case::Outcome;
 use crate::known;
 use crate::needs::Host;
@@ -170,10 +171,10 @@ impl Bench<'_> {
 
 /// An ordinary user's, in the words of runc's tests/rootless.sh; without them the tests map one id.
 fn subordinate_ids() -> Option<Vec<(String, String)>> {
-    let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok()??;
-    if user.uid.is_root() {
+    if nix::unistd::geteuid().is_root() {
         return None;
     }
+    let user = account::own().ok()?;
     let mut all = vec![("ROOTLESS_FEATURES".to_owned(), "idmap".to_owned())];
     for (kind, file) in [("UID", "/etc/subuid"), ("GID", "/etc/subgid")] {
         let text = std::fs::read_to_string(file).ok()?;

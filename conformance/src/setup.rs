@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::{assets, process};
+use crate::{account, assets, process};
 
 /// The user with subordinate ids, and the one without.
 pub(crate) const USER: &str = "coracle";
@@ -120,7 +120,7 @@ fn install(out: &mut impl Write) -> Result<()> {
 fn users() -> Vec<String> {
     let mut missing = Vec::new();
     for (name, system) in [(USER, false), (SINGLE, true)] {
-        if nix::unistd::User::from_name(name).is_ok_and(|user| user.is_some()) {
+        if account::named(name).is_ok_and(|user| user.is_some()) {
             continue;
         }
         let mut command = Command::new("useradd");

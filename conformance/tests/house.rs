@@ -1,5 +1,5 @@
-//! The five rules of the house, checked over the whole workspace: packages that do not depend on each other, rooms with a table of
-//! layers, unsafe code in `sys/` alone, files of one noun.
+//! The six rules of the house, checked over the whole workspace: packages that do not depend on each other, rooms with a table of
+//! layers, unsafe code in `sys/` alone, no name service, files of one noun.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -132,6 +132,17 @@ fn unsafe_code_is_in_sys_alone() {
                     || line.contains("allow(unsafe_code"))
         });
         assert!(in_sys || !used, "unsafe code in {}", path.display());
+    }
+}
+
+/// Linked statically, libc's look-up of users loads what nsswitch.conf names, built for another libc, and crashes in it.
+#[test]
+fn nobody_asks_the_name_service() {
+    for path in all_sources() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for call in ["User::from_", "Group::from_", "getpwuid", "getpwnam", "getgrgid", "getgrnam"] {
+            assert!(!text.contains(call), "{call} in {}", path.display());
+        }
     }
 }
 

@@ -5,40 +5,44 @@
 use std::path::{Path, PathBuf};
 
 /// Room, and the rooms that it may name; itself always.
-const TABLE: [(&str, &[&str]); 31] = [
+const TABLE: [(&str, &[&str]); 32] = [
     ("sys", &[]),
+    ("account", &[]),
     ("process", &["sys"]),
-    ("needs", &["process"]),
+    ("needs", &["account", "process"]),
     ("subject", &["needs", "process"]),
     ("bundle", &[]),
     ("case", &["bundle", "needs", "process", "subject"]),
     ("image", &["bundle", "process"]),
     ("assets", &["case", "image", "process"]),
     ("build", &[]),
-    ("cases", &["bundle", "case", "image", "needs", "process", "subject", "sys", "worker"]),
+    ("cases", &["account", "bundle", "case", "image", "needs", "process", "subject", "sys", "worker"]),
     (
         "chain",
-        &["assets", "build", "bundle", "case", "engines", "image", "needs", "process", "sys", "worker"],
+        &[
+            "account", "assets", "build", "bundle", "case", "engines", "image", "needs", "process", "sys",
+            "worker",
+        ],
     ),
     ("engines", &["case", "image", "needs", "process", "subject", "worker"]),
     ("worker", &["case", "needs", "process", "subject"]),
     ("suite", &["case", "process", "subject", "worker"]),
     ("report", &["case", "suite"]),
     ("known", &["case", "needs", "subject", "suite"]),
-    ("runc_suite", &["case", "known", "needs", "process", "report"]),
+    ("runc_suite", &["account", "case", "known", "needs", "process", "report"]),
     ("without", &["sys"]),
     ("trial", &["case", "needs", "subject"]),
-    ("setup", &["assets", "process"]),
+    ("setup", &["account", "assets", "process"]),
     ("shims", &["build", "case", "chain", "needs", "process", "subject", "worker"]),
     ("stage", &["assets", "build", "setup"]),
     ("cargo_test", &["build", "process", "report"]),
-    ("as_user", &["process"]),
+    ("as_user", &["account", "process"]),
     ("compare", &["build", "case", "cases", "engines", "needs", "report", "subject", "suite", "trial"]),
     ("compat", &["engines"]),
     ("demo", &["build", "needs", "process"]),
     ("builders", &["build", "differential", "process"]),
     ("differential", &["assets", "build", "case", "image", "process", "report"]),
-    ("bench", &["assets", "build", "bundle", "needs", "subject", "sys", "trial"]),
+    ("bench", &["account", "assets", "build", "bundle", "needs", "subject", "sys", "trial"]),
     (
         "proof",
         &[

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use crate::account;
 use crate::bundle::{self, put, remove};
 
 /// A kind of bundle.
@@ -172,7 +173,7 @@ fn user_namespace(config: &mut Value, is_root: bool) -> Result<()> {
 
 /// The caller's first range in the file.
 fn range(file: &str) -> Result<(u32, u32)> {
-    let user = nix::unistd::User::from_uid(nix::unistd::geteuid())?.map(|user| user.name).unwrap_or_default();
+    let user = account::own()?.name;
     let text = std::fs::read_to_string(file)?;
     let own = |line: &str| {
         let mut fields = line.split(':');

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::json;
 
+use crate::account;
 use crate::bundle::{self, Bundle, put};
 use crate::case::{Case, Ctx};
 use crate::needs::Need;
@@ -65,8 +66,7 @@ fn single(ctx: &Ctx) -> Result<()> {
 
 /// This user's first subordinate id.
 fn first(file: &str) -> Result<u32> {
-    let uid = nix::unistd::geteuid();
-    let name = nix::unistd::User::from_uid(uid)?.map(|u| u.name).unwrap_or_default();
+    let name = account::own()?.name;
     let text = std::fs::read_to_string(file)?;
     let row = text
         .lines()

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::agents::Agent;
 use super::place::{PATIENCE, Place};
+use crate::account;
 use crate::case::{Case, Ctx};
 use crate::needs::Need;
 use crate::process;
@@ -65,8 +66,7 @@ impl Site {
         );
         std::fs::write(&settings, text)?;
         serve(listener, settings);
-        let user =
-            nix::unistd::User::from_uid(nix::unistd::geteuid())?.context("find this user's name")?.name;
+        let user = account::own()?.name;
         let known_hosts = format!("[127.0.0.1]:{port} {public}");
         Ok(Self { agent, port, user, repository: repositories(&ctx.path("repositories"))?, known_hosts })
     }

@@ -7,6 +7,7 @@ use clap::Parser;
 use super::state::View;
 use super::{Global, print};
 use crate::error::{Error, Kind};
+use crate::host::account;
 use crate::state::{Found, Record, Root};
 
 /// lists containers started by this runtime with the given root
@@ -69,8 +70,7 @@ fn views(root: &Root, global: &Global) -> Result<Vec<View>, Error> {
 }
 
 fn owner(record: &Record) -> String {
-    let user = nix::unistd::User::from_uid(record.owner.into()).ok().flatten();
-    user.map_or_else(|| format!("#{}", record.owner), |user| user.name)
+    account::name(record.owner).unwrap_or_else(|| format!("#{}", record.owner))
 }
 
 /// Columns as wide as their widest cell and two blanks.

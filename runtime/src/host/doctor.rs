@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::calls;
 use super::cgroup::{file, systemd_socket};
+use super::{account, calls};
 use crate::plan::caps;
 use crate::plan::cgroup::systemd::Bus;
 use crate::plan::facts::{Caller, Cgroups, Facts, Kernel, UserNs};
@@ -122,8 +122,7 @@ fn id_ranges(uid: u32) -> Finding {
             return Finding::bad(what, State::Limited, format!("no {helper}: {single}"), mend);
         }
     }
-    let name = nix::unistd::User::from_uid(uid.into()).ok().flatten().map(|user| user.name);
-    let name = name.unwrap_or_else(|| uid.to_string());
+    let name = account::name(uid).unwrap_or_else(|| uid.to_string());
     for table in ["/etc/subuid", "/etc/subgid"] {
         let text = std::fs::read_to_string(table).unwrap_or_default();
         let own =

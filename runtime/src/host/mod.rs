@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing is decided here; what is done comes out of a plan or a record.
 
+pub mod account;
 mod calls;
 pub mod cgroup;
 pub mod clock;
