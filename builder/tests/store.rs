@@ -2,13 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::fs;
-use std::io::Write as _;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write as _};
 use std::os::fd::AsRawFd as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use builder::image::{self, Config, Format, Found, Input, Platform};
-use builder::layer::{Compression, Entry, EntryKind, Layer, Writer};
+use builder::layer::{Compression, Entry, EntryKind, Layer, Sink, Writer};
 use builder::registry::Reference;
 use builder::store::{Descriptor, Digest, Key, Policy, Record, Store};
 
@@ -255,7 +256,7 @@ fn a_saved_image_comes_back_the_same() {
     let found = [Found { descriptor: descriptor.clone(), reference: Some(reference.clone()) }];
     let save = |format| {
         let mut bytes = Vec::new();
-        image::save(&place.store, (&found, None), format, &mut bytes).unwrap();
+        image::save(&place.store, (&found, None), format, Sink::Stream(&mut bytes)).unwrap();
         bytes
     };
     assert_eq!(save(Format::OciArchive), save(Format::OciArchive));
@@ -275,6 +276,28 @@ fn a_saved_image_comes_back_the_same() {
     let again = Store::open(&place.directory.path().join("third")).unwrap();
     let loaded = image::load(&again, Input::Path(place.store.root()), None).unwrap();
     assert_eq!(loaded[0].reference, Some(reference)); // a store is an image layout itself
+}
+
+/// File systems that share blocks share them then.
+#[test]
+fn an_archive_is_the_same_in_a_stream_and_a_file_and_a_large_blob_begins_at_a_block_in_it() {
+    let place = Place::new();
+    let content = "0123456789abcdef".repeat(70_000);
+    let made = layer(&place.store, &content, Compression::None);
+    let config = Config { architecture: "amd64".to_owned(), os: "linux".to_owned(), ..Config::default() };
+    let image =
+        image::put(&place.store, &config, std::slice::from_ref(&made.descriptor), BTreeMap::new()).unwrap();
+    let found = [Found { descriptor: image, reference: None }];
+    let mut bytes = Vec::new();
+    image::save(&place.store, (&found, None), Format::OciArchive, Sink::Stream(&mut bytes)).unwrap();
+    let path = place.directory.path().join("image.tar");
+    let mut file = BufWriter::new(File::create(&path).unwrap());
+    image::save(&place.store, (&found, None), Format::OciArchive, Sink::File(&mut file)).unwrap();
+    assert!(fs::read(&path).unwrap() == bytes);
+    let mut archive = tar::Archive::new(&*bytes);
+    let large = archive.entries().unwrap().map(Result::unwrap).find(|entry| entry.size() > 1 << 20).unwrap();
+    assert_eq!(large.path().unwrap(), Path::new("blobs/sha256").join(made.descriptor.digest.hex()));
+    assert_eq!(large.raw_file_position() % 4096, 0);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::output::{Dest, Form, Output, Reach};
 use crate::diff::Clamp;
 use crate::error::{Error, Kind};
 use crate::image::{self, Format, Found};
-use crate::layer::{Entry, EntryKind, TarStream};
+use crate::layer::{Entry, EntryKind, Sink, TarStream};
 use crate::progress::Sender;
 use crate::registry::Reference;
 use crate::snapshot::{self, View, Wanted};
@@ -55,7 +55,7 @@ pub(crate) fn deliver(output: &Output, built: &Built<'_>, progress: &Sender) -> 
 }
 
 /// A file appears under its name when it is whole.
-fn write(dest: &Dest, fill: impl FnOnce(&mut dyn Write) -> Result<(), Error>) -> Result<(), Error> {
+fn write(dest: &Dest, fill: impl FnOnce(Sink<'_>) -> Result<(), Error>) -> Result<(), Error> {
     match dest {
         Dest::Stdout => {
             let stdout = io::stdout();
@@ -64,7 +64,7 @@ fn write(dest: &Dest, fill: impl FnOnce(&mut dyn Write) -> Result<(), Error>) ->
                 return Err(Error::new(Kind::Invalid, text).hint("name a file with dest=, or redirect it"));
             }
             let mut out = BufWriter::new(stdout.lock());
-            fill(&mut out)?;
+            fill(Sink::Stream(&mut out))?;
             out.flush().map_err(|error| Error::system("write to stdout", error))
         }
         Dest::File(path) => write_file(path, fill),
@@ -86,16 +86,13 @@ pub(crate) fn forget_drafts() {
 }
 
 /// As `write`, into a file.
-pub(crate) fn write_file(
-    path: &Path,
-    fill: impl FnOnce(&mut dyn Write) -> Result<(), Error>,
-) -> Result<(), Error> {
+pub(crate) fn write_file(path: &Path, fill: impl FnOnce(Sink<'_>) -> Result<(), Error>) -> Result<(), Error> {
     let doing = |error| Error::system(format!("write {}", path.display()), error);
     let (draft, file) = draft::create(path).map_err(doing)?;
     let mut file = BufWriter::new(file);
     drafts().insert(draft.clone());
-    let written =
-        fill(&mut file).and_then(|()| file.flush().and_then(|()| fs::rename(&draft, path)).map_err(doing));
+    let written = fill(Sink::File(&mut file))
+        .and_then(|()| file.flush().and_then(|()| fs::rename(&draft, path)).map_err(doing));
     if written.is_err() {
         drop(fs::remove_file(&draft)); // the error that is returned matters more
     }
@@ -117,7 +114,7 @@ fn view(built: &Built<'_>, image: &Descriptor) -> Result<(View, Clamp), Error> {
     Ok((view, graph.and_then(|graph| graph.time).map_or(Clamp::Keep, Clamp::To)))
 }
 
-fn tar(built: &Built<'_>, image: &Descriptor, out: &mut dyn Write) -> Result<(), Error> {
+fn tar(built: &Built<'_>, image: &Descriptor, out: Sink<'_>) -> Result<(), Error> {
     let (view, clamp) = view(built, image)?;
     let doing = |error| Error::system("write the archive", error);
     let said = attested_files::made(built.said_of(image), &view)?;

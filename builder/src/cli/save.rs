@@ -8,6 +8,7 @@ use super::Global;
 use super::deliver::write_file;
 use crate::error::{Error, Kind};
 use crate::image::{self, Format, Found, Platform};
+use crate::layer::Sink;
 use crate::store::Store;
 
 /// Writes images to a tar
@@ -40,7 +41,8 @@ pub(crate) fn save(args: &Args, global: &Global) -> Result<ExitCode, Error> {
             let text = "save: standard output is a terminal";
             return Err(Error::new(Kind::Invalid, text).hint("name a file with --output, or redirect it"));
         }
-        image::save(&store, chosen, args.format, &mut BufWriter::new(stdout.lock()))?;
+        let mut out = BufWriter::new(stdout.lock());
+        image::save(&store, chosen, args.format, Sink::Stream(&mut out))?;
         return Ok(ExitCode::SUCCESS);
     };
     write_file(path, |out| image::save(&store, chosen, args.format, out))?;

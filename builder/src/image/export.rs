@@ -1,8 +1,8 @@
 //! Saving images as one tar: an OCI layout, or the archive that `docker load` has always taken.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io::{self, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
 
 use serde::Serialize;
@@ -12,9 +12,9 @@ use super::manifest::{Document, Manifest};
 use super::stored::parse_config;
 use super::whole::chosen;
 use crate::error::{Error, Kind};
-use crate::layer::{Compression, Entry, EntryKind, TarStream, decoder};
+use crate::layer::{Compression, Entry, EntryKind, Sink, TarStream, decoder};
 use crate::store::{Descriptor, Digest, NAME, Platform, Store, media};
-use crate::sys::draft;
+use crate::sys::{draft, reflink};
 
 /// Under which containerd and Docker look for a name.
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
@@ -33,7 +33,7 @@ pub fn save(
     store: &Store,
     (images, platform): (&[Found], Option<&Platform>),
     format: Format,
-    out: &mut dyn Write,
+    out: Sink<'_>,
 ) -> Result<(), Error> {
     let mut tar = Target::Tar(TarStream::new(out));
     let mut chosen_images = Vec::new();
@@ -78,10 +78,7 @@ fn oci(store: &Store, images: &[(&Found, Descriptor)], tar: &mut Target<'_>) -> 
     tar.directory("blobs")?;
     tar.directory("blobs/sha256")?;
     for digest in blobs {
-        let mut blob = store.open_blob(&digest)?;
-        let size =
-            blob.metadata().map_err(|error| Error::system(format!("read blob {digest}"), error))?.len();
-        tar.file(&format!("blobs/sha256/{}", digest.hex()), size, &mut blob)?;
+        tar.blob(&format!("blobs/sha256/{}", digest.hex()), &store.open_blob(&digest)?)?;
     }
     Ok(())
 }
@@ -202,11 +199,24 @@ impl Target<'_> {
             .map_err(|error| Error::system(format!("write {}", path.display()), error))
     }
 
+    /// A file with all of another one in it.
+    fn blob(&mut self, name: &str, blob: &File) -> Result<(), Error> {
+        let size = blob.metadata().map_err(|error| Error::system(format!("read {name}"), error))?.len();
+        match self {
+            Self::Tar(tar) => {
+                tar.add_file(&described(name, EntryKind::File(size)), blob).map_err(unwritten(name))
+            }
+            Self::Directory(top) => {
+                let path = top.join(name);
+                draft::replace(&path, |file| reflink::copy(blob, file, size))
+                    .map_err(|error| Error::system(format!("write {}", path.display()), error))
+            }
+        }
+    }
+
     fn entry(&mut self, name: &str, kind: EntryKind<'_>, content: &mut dyn Read) -> Result<(), Error> {
         let Self::Tar(tar) = self else { return Ok(()) };
-        let mode = if let EntryKind::File(_) = kind { 0o644 } else { 0o755 };
-        let entry = Entry { path: Path::new(name), kind, mode, uid: 0, gid: 0, mtime: 0, xattrs: &[] };
-        tar.add(&entry, content).map_err(|error| Error::system(format!("write {name} to the archive"), error))
+        tar.add(&described(name, kind), content).map_err(unwritten(name))
     }
 
     fn finish(self) -> Result<(), Error> {
@@ -215,4 +225,13 @@ impl Target<'_> {
             Self::Directory(_) => Ok(()),
         }
     }
+}
+
+fn described<'a>(name: &'a str, kind: EntryKind<'a>) -> Entry<'a> {
+    let mode = if let EntryKind::File(_) = kind { 0o644 } else { 0o755 };
+    Entry { path: Path::new(name), kind, mode, uid: 0, gid: 0, mtime: 0, xattrs: &[] }
+}
+
+fn unwritten(name: &str) -> impl FnOnce(io::Error) -> Error {
+    move |error| Error::system(format!("write {name} to the archive"), error)
 }

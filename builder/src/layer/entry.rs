@@ -129,6 +129,22 @@ impl Entry<'_> {
     }
 }
 
+/// Blocks that say nothing, so that what would begin at `at` begins at a multiple of `step` instead: a PAX comment.
+pub(super) fn filler(at: u64, step: u64) -> io::Result<Vec<u8>> {
+    let block = BLOCK as u64;
+    if at.is_multiple_of(step) {
+        return Ok(Vec::new());
+    }
+    // A header, and at least one block of records.
+    let missing = (at + 2 * block).next_multiple_of(step) - at - block;
+    let size = usize::try_from(missing).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let mut blocks =
+        Ustar { name: b"PaxHeaders.0", kind: b'x', size: missing, ..Ustar::default() }.block()?.to_vec();
+    let words = size - size.to_string().len() - " comment=\n".len();
+    record(&mut blocks, b"comment", &vec![b' '; words]);
+    Ok(blocks)
+}
+
 /// ustar's names have 100 bytes, in a character set that only ASCII is sure to survive.
 fn needs_record(name: &[u8]) -> bool {
     name.len() > 100 || !name.is_ascii()
@@ -200,4 +216,19 @@ fn octal(field: &mut [u8], number: u64) -> io::Result<()> {
     }
     put(field, digits.as_bytes());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BLOCK, filler};
+
+    #[test]
+    fn a_filler_ends_at_a_block_of_the_file_system() {
+        for at in (0..12).map(|blocks| blocks * BLOCK as u64) {
+            let length = filler(at, 4096).unwrap().len() as u64;
+            assert_eq!((at + length) % 4096, 0, "from {at} by {length}");
+            assert_eq!(length == 0, at % 4096 == 0, "from {at} by {length}");
+            assert!(length == 0 || length >= 2 * BLOCK as u64, "from {at} by {length}");
+        }
+    }
 }

@@ -27,6 +27,6 @@ pub use entry::{Entry, EntryKind};
 pub use list::entries;
 pub use sniff::{Content, Packing, sniff, unpacked};
 pub(crate) use stream::decoder;
-pub use tarstream::TarStream;
+pub use tarstream::{Sink, TarStream};
 pub use unpack::{Ownership, Unpack, Unpacked, Whiteouts, unpack};
 pub use writer::{Layer, Writer};

@@ -1,7 +1,7 @@
 //! Copies of a file's bytes: shared blocks where the file system can, in the kernel where it cannot.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 
@@ -30,6 +30,16 @@ pub fn copy(from: &File, to: &File, size: u64) -> io::Result<()> {
     }
     // std uses copy_file_range and falls back to read and write by itself.
     io::copy(&mut from, &mut to).map(drop)
+}
+
+/// Writes all of `from`, which has `size` bytes, where `to` is. The kernel shares blocks where both are at one's beginning and their file
+/// system can, and copies otherwise (std uses copy_file_range, and what there is without it).
+///
+/// # Errors
+/// The kernel's; an end that comes too early.
+pub fn append(from: &File, mut to: &File, size: u64) -> io::Result<()> {
+    let copied = io::copy(&mut from.take(size), &mut to)?;
+    if copied == size { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 fn clone(from: &File, to: &File) -> io::Result<()> {
