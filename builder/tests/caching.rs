@@ -173,6 +173,24 @@ fn a_cache_that_cannot_be_read_or_lies_is_a_warning_and_a_miss() {
     assert!(said.contains("a cache is left out: read a cache: EOF while parsing"), "{said}");
 }
 
+/// Of a layer no more is read than it is said to have.
+#[test]
+fn a_layer_of_a_cache_without_end_is_a_miss() {
+    let site = stages();
+    let (image, _) = site.build(&["--cache-to", "type=local,dest=cache,mode=max", "context"]);
+    fs::remove_dir_all(site.path("store")).unwrap();
+    for name in site::names(&site.path("cache/blobs/sha256")) {
+        let blob = site.path("cache/blobs/sha256").join(name);
+        if !fs::read(&blob).unwrap().starts_with(b"{") {
+            fs::remove_file(&blob).unwrap();
+            std::os::unix::fs::symlink("/dev/zero", &blob).unwrap();
+        }
+    }
+    let (again, said) = site.build(&["--cache-from", "type=local,src=cache", "context"]);
+    assert_eq!(again, image);
+    assert!(carried_out(&said).contains(&"WORKDIR /w".to_owned()), "{said}");
+}
+
 #[test]
 fn a_registry_that_has_no_cache_yet_is_a_miss_and_one_that_is_not_there_a_warning() {
     let site = stages();
