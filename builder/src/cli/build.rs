@@ -149,7 +149,7 @@ pub(crate) fn build(args: Args, global: &Global) -> Result<ExitCode, Error> {
     // Pulling needs no namespaces, and a signal may end it at any moment: only the steps are carried out inside.
     let (graphs, known) = shown(&args, |sender| {
         let graphs = plan::plan((&args, &wanted), &loaded, &store, sender)?;
-        let known = plan::look((&args, &wanted), (&loaded, &graphs), &store, sender)?;
+        let known = plan::look((&args, &wanted), (&loaded, &graphs), (&store, &credentials), sender)?;
         Ok((graphs, known))
     })?;
     // What was built before needs none at all.

@@ -23,23 +23,21 @@ struct Known {
     version: Option<String>,
 }
 
-/// A downloaded file, alone in a tree.
-#[derive(Debug)]
+/// A downloaded file, in the store.
+#[derive(Debug, Clone)]
 pub struct Download {
-    /// The tree.
-    pub tree: Tree,
-    /// The file's name in it.
+    /// The name that it has where it is laid out.
     pub name: String,
     /// Its content.
     pub digest: Digest,
 }
 
-/// Fetches `url` into the directory `place`, which is made; `checksum` (`algorithm:hex`) is what it must have. One whose sha256 is
-/// asked for and in the store already is not fetched.
+/// Brings what is at `url` into the store; `checksum` (`algorithm:hex`) is what it must have. One whose sha256 is asked for and in
+/// the store already is not fetched.
 ///
 /// # Errors
 /// The way there; another content than asked for.
-pub fn download(store: &Store, url: &str, checksum: Option<&str>, place: &Path) -> Result<Download, Error> {
+pub fn download(store: &Store, url: &str, checksum: Option<&str>) -> Result<Download, Error> {
     let key = key(url);
     let known = store.record(&key)?;
     let known = known.and_then(|record| {
@@ -53,14 +51,25 @@ pub fn download(store: &Store, url: &str, checksum: Option<&str>, place: &Path) 
     if let Some(checksum) = checksum {
         verify(store, url, checksum, &digest)?;
     }
-    let doing = |error| Error::system(format!("lay out {url}"), error);
-    fs::create_dir(place).map_err(doing)?;
-    let mut options = File::options();
-    // As every builder does: only its owner may read it, unless --chmod says otherwise.
-    let file = options.write(true).create_new(true).mode(0o600).open(place.join(&name)).map_err(doing)?;
-    let blob = store.open_blob(&digest)?;
-    blob.metadata().and_then(|found| reflink::copy(&blob, &file, found.len())).map_err(doing)?;
-    Ok(Download { tree: Tree::directory(place, None)?, name, digest })
+    Ok(Download { name, digest })
+}
+
+impl Download {
+    /// The file alone in a tree, in the directory `place`, which is made.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn lay_out(&self, store: &Store, place: &Path) -> Result<Tree, Error> {
+        let doing = |error| Error::system(format!("lay out {}", self.name), error);
+        fs::create_dir(place).map_err(doing)?;
+        let mut options = File::options();
+        // As every builder does: only its owner may read it, unless --chmod says otherwise.
+        options.write(true).create_new(true).mode(0o600);
+        let file = options.open(place.join(&self.name)).map_err(doing)?;
+        let blob = store.open_blob(&self.digest)?;
+        blob.metadata().and_then(|found| reflink::copy(&blob, &file, found.len())).map_err(doing)?;
+        Tree::directory(place, None)
+    }
 }
 
 /// Whether the store has had something from the address.

@@ -1,10 +1,10 @@
-//! What ADD takes from addresses, fetched once a build.
+//! What ADD takes from addresses, fetched once a build: before it has namespaces, where all else that it needs is kept.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::context::{self, Content, Repository, Ssh, Tree};
+use crate::context::{self, Content, Download, Repository, Ssh, Tree};
 use crate::error::{Error, Kind};
 use crate::graph::{Git, Graph, Source};
 use crate::store::{Digest, Store};
@@ -20,8 +20,8 @@ pub(super) struct Fetched {
 struct Entry {
     number: usize,
     turn: Mutex<()>,
-    /// What it is by content, and for a file the tree it is in.
-    found: OnceLock<(Content, Option<Arc<Tree>>)>,
+    found: OnceLock<Content>,
+    /// Its files, once some step takes them.
     tree: OnceLock<Arc<Tree>>,
 }
 
@@ -39,7 +39,7 @@ impl Fetched {
         match source {
             Source::Files { .. } | Source::Inline(_) => Ok(None),
             Source::Http { .. } | Source::Git(_) => {
-                self.found(source, around).map(|entry| entry.found.get().map(|(content, _)| content.clone()))
+                self.found(source, around).map(|entry| entry.found.get().cloned())
             }
         }
     }
@@ -66,22 +66,28 @@ impl Fetched {
     pub(super) fn tree(&self, source: &Source, around: Around<'_>) -> Result<(Arc<Tree>, String), Error> {
         let entry = self.found(source, around)?;
         let missing = || Error::new(Kind::Invalid, "the source is no address");
-        let (content, file) = entry.found.get().ok_or_else(missing)?;
+        let content = entry.found.get().ok_or_else(missing)?;
         let (name, object) = content.objects.first().ok_or_else(missing)?;
-        if let Some(tree) = file {
-            return Ok((Arc::clone(tree), escaped(&name.to_string_lossy())));
-        }
-        let Source::Git(git) = source else { return Err(missing()) };
+        let name = name.to_string_lossy();
+        let pattern = || if let Source::Http { .. } = source { escaped(&name) } else { String::new() };
         let _turn = entry.turn.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(tree) = entry.tree.get() {
-            return Ok((Arc::clone(tree), String::new()));
+            return Ok((Arc::clone(tree), pattern()));
         }
-        let place = around.session.join(format!("git-{}", entry.number));
-        // The name of a repository's one object is its commit.
-        debug_assert_eq!(*object, Digest::of(name.to_string_lossy().as_bytes()));
-        let files = repository(git, around.agent).check_out(&name.to_string_lossy(), &place)?;
-        let tree = Arc::new(Tree::directory(&files, None)?);
-        Ok((Arc::clone(entry.tree.get_or_init(|| tree)), String::new()))
+        let place = around.session.join(format!("fetched-{}", entry.number));
+        let tree = match source {
+            Source::Http { .. } => {
+                let file = Download { name: name.to_string(), digest: object.clone() };
+                file.lay_out(around.store, &place)?
+            }
+            Source::Git(git) => {
+                // The name of a repository's one object is its commit.
+                debug_assert_eq!(*object, Digest::of(name.as_bytes()));
+                Tree::directory(&repository(git, around.agent).check_out(&name, &place)?, None)?
+            }
+            _ => return Err(missing()),
+        };
+        Ok((Arc::clone(entry.tree.get_or_init(|| Arc::new(tree))), pattern()))
     }
 
     fn found(&self, source: &Source, around: Around<'_>) -> Result<Arc<Entry>, Error> {
@@ -98,14 +104,12 @@ impl Fetched {
         if entry.found.get().is_none() {
             let found = match source {
                 Source::Http { url, checksum } => {
-                    let place = around.session.join(format!("http-{}", entry.number));
-                    let file = context::download(around.store, url, checksum.as_deref(), &place)?;
-                    let objects = vec![(PathBuf::from(&file.name), file.digest.clone())];
+                    let file = context::download(around.store, url, checksum.as_deref())?;
                     let named = format!("{} {} {}", file.name.len(), file.name, file.digest);
-                    let content = Content { digest: Digest::of(named.as_bytes()), objects };
-                    (content, Some(Arc::new(file.tree)))
+                    let objects = vec![(PathBuf::from(file.name), file.digest)];
+                    Content { digest: Digest::of(named.as_bytes()), objects }
                 }
-                Source::Git(git) => (commit(git, around.agent)?, None),
+                Source::Git(git) => commit(git, around.agent)?,
                 _ => return Err(Error::new(Kind::Invalid, "the source is no address")),
             };
             // The lock is ours: nobody else has set it.

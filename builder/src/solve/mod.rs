@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 pub use self::assemble::rfc3339;
 pub use self::export::{Exported, Extent};
-use self::fetched::{Around, Fetched};
+use self::fetched::Around;
 use self::import::Imports;
 pub use self::scanned::Scan;
 pub use self::signals::watched;
@@ -88,7 +88,7 @@ pub struct Solved {
     pub caches: Vec<(Extent, Exported)>,
 }
 
-/// Looks at what is kept, in whatever namespaces this process is: nothing is mounted, and no other machine asked.
+/// Looks at what is kept, in whatever namespaces this process is: nothing is mounted.
 #[must_use]
 pub fn look(graph: &Graph, env: &Env) -> Known {
     let known = solver::look(graph, env);
@@ -113,7 +113,7 @@ pub fn solve(graph: &Graph, env: &Env, known: Known) -> Result<Solved, Error> {
     let session = session.as_ref().map_or(Path::new(""), Workspace::path);
     let runtime = Runtime::find(env.runtime.as_deref(), &session.join("state"));
     let imports = Imports(&env.caches, Some(&env.progress));
-    let fetched = Fetched::default();
+    let fetched = Arc::clone(&known.fetched);
     let done = solver::run((graph, env), (session, runtime, &fetched), (&imports, known))?;
     let export = |extent| export::records(graph, &done, &env.store, extent);
     let inline = env.inline_cache.then(|| export(Extent::Min)).transpose()?;

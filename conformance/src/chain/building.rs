@@ -4,12 +4,14 @@ use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::place::{PATIENCE, Place};
+use super::web;
 use crate::case::{Case, Ctx};
 use crate::needs::Need;
 use crate::process;
@@ -54,7 +56,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "chain/build-cached-without-namespaces",
         source: "issue 5: a fully cached build takes less than 0.1 s of CPU",
-        needs: &[Need::UserNamespaces],
+        needs: &[Need::UserNamespaces, Need::Program("git")],
         run: cached_without_namespaces,
     },
 ];
@@ -180,13 +182,18 @@ fn cache_of_elsewhere(ctx: &Ctx) -> Result<()> {
     place.verify_blobs()
 }
 
-/// A build that was made before needs nothing but the store: no namespaces, no mounts, no other process.
+/// A build that was made before needs nothing but the store, and a word from each address: no namespaces, no mounts.
 fn cached_without_namespaces(ctx: &Ctx) -> Result<()> {
     let place = Place::new(ctx, "home", "http://127.0.0.1:1")?;
+    let served = ctx.path("served");
+    let repository = served_files(&served)?;
+    let address = web::serve(served.clone())?;
     let text = |word: &str| {
         format!(
             "FROM scratch AS made\nCOPY probe /probe\nRUN [\"/probe\", \"write\", \"/out\", \"{word}\"]\n\
-             FROM scratch\nCOPY Dockerfile /file\nCOPY --from=made /out /out\n"
+             FROM scratch AS added\nADD http://{address}/file /file\nADD {repository} /git/\n\
+             FROM scratch\nCOPY Dockerfile /file\nCOPY --from=made /out /out\nCOPY --from=added /git /git\nADD http://{address}/file /\n",
+            repository = repository.replace("HOST", &address.to_string()),
         )
     };
     let context = place.context("context", &[("Dockerfile", &text("x"))])?;
@@ -206,7 +213,31 @@ fn cached_without_namespaces(ctx: &Ctx) -> Result<()> {
     without()?.success()?.out(&first.out)?;
     ensure!(fs::read(&archive)? == written, "the archive is another one");
     // Not so where anything is to be carried out.
+    fs::write(served.join("file"), "another")?;
+    without()?.code(1)?.says("builder: make ")?;
+    place.run(&words)?.success()?;
+    without()?.success()?;
     place.context("context", &[("Dockerfile", &text("y"))])?;
     without()?.code(1)?.says("builder: make ")?;
     Ok(())
+}
+
+/// A file and a repository with one commit; gives the repository's address on `HOST`.
+fn served_files(directory: &Path) -> Result<String> {
+    let repository = directory.join("r.git");
+    let git = |words: &[&str]| {
+        let mut command = Command::new("git");
+        command.args(["-c", "user.name=a", "-c", "user.email=a@b"]).args(words);
+        process::run(command.current_dir(&repository).env("HOME", directory), PATIENCE)?.success()
+    };
+    fs::create_dir_all(&repository)?;
+    fs::write(directory.join("file"), "one")?;
+    fs::write(repository.join("in-git"), "x")?;
+    git(&["init", "--quiet", "--initial-branch=main"])?;
+    git(&["add", "."])?;
+    git(&["commit", "--quiet", "-m", "one"])?;
+    git(&["update-server-info"])?;
+    // What is served is the repository itself, under the name of one.
+    fs::rename(repository.join(".git"), directory.join("bare.git"))?;
+    Ok("http://HOST/bare.git#main".to_owned())
 }

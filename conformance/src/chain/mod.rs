@@ -34,6 +34,7 @@ mod secrets;
 mod streams;
 mod sudden;
 mod ttrpc;
+mod web;
 
 use crate::case::Case;
 

@@ -49,15 +49,17 @@ pub(super) fn plan(
 pub(super) fn look(
     (args, wanted): (&Args, &Wanted),
     (loaded, graphs): (&Loaded, &[Graph]),
-    store: &Store,
+    (store, credentials): (&Store, &Credentials),
     sender: &Sender,
 ) -> Result<Vec<Known>, Error> {
     // A cache of elsewhere may know more.
     if args.verify || !args.cache_from.is_empty() || wanted.is_anything() || shows_files(&args.outputs) {
         return Ok(graphs.iter().map(|_| Known::default()).collect());
     }
-    let nothing = (store.clone(), Credentials::default(), None, Arc::default());
-    let (env, _place) = env((args, wanted), loaded, nothing, sender)?;
+    // Repositories are asked with the agent; secrets are for those who run.
+    let agents = Credentials { ssh: credentials.ssh.clone(), ..Credentials::default() };
+    let entrusted = (store.clone(), agents, None, Arc::default());
+    let (env, _place) = env((args, wanted), loaded, entrusted, sender)?;
     let known: Vec<Known> = graphs.iter().map(|graph| solve::look(graph, &env)).collect();
     // With namespaces a step that is lost meanwhile can be carried out.
     Ok(match known.iter().all(Known::is_complete) {

@@ -1,6 +1,6 @@
 //! Before anything else: whether all that the result needs is kept. Then nothing is carried out, and no namespaces are needed for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::survey::Seen;
 use super::taken::{Found, Look};
 use super::{Solver, changed, lock};
 use crate::error::{Error, Kind};
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, Node, NodeId, Operation, Source};
 use crate::solve::fetched::Fetched;
 use crate::solve::import::Imports;
 use crate::solve::{Env, queue};
@@ -18,6 +18,8 @@ use crate::solve::{Env, queue};
 pub struct Known {
     /// What steps take from outside.
     pub(super) found: BTreeMap<NodeId, Arc<Found>>,
+    /// What addresses gave, which is not asked for twice.
+    pub(in crate::solve) fetched: Arc<Fetched>,
     /// All nodes, where what is needed of them is kept.
     pub(super) seen: Option<Vec<Seen>>,
 }
@@ -29,26 +31,61 @@ impl Known {
         self.seen.is_some()
     }
 
-    /// With nothing but what was read of the user's files: what is kept is looked up again.
+    /// With nothing but what was read of the user's files and of addresses: what is kept is looked up again.
     #[must_use]
     pub fn unsure(self) -> Self {
         Self { seen: None, ..self }
     }
 }
 
-/// Looks on this machine alone, in whatever namespaces this process is, and no longer than until some step has to be carried out.
+/// Looks in whatever namespaces this process is, and no longer than until some step has to be carried out. Addresses are asked last,
+/// and only where all else is kept: beside a step that is carried out anyhow there is time for that.
 pub(in crate::solve) fn look(graph: &Graph, env: &Env) -> Known {
     let runtime = Err(Error::new(Kind::Invalid, "nothing runs yet"));
-    let (fetched, imports) = (Fetched::default(), Imports::default());
-    let at = (Path::new(""), runtime, &fetched);
+    let (fetched, imports) = (Arc::new(Fetched::default()), Imports::default());
+    let at = (Path::new(""), runtime, &*fetched);
     let solver = Solver::new((graph, env), at, (&imports, Known::default()));
-    solver.survey.begin(graph, BTreeSet::new());
-    let look = |id: NodeId, inputs: Vec<Seen>| {
-        let seen = solver.look(id, &inputs, Look::Here);
-        solver.survey.put(id, seen.clone());
-        // The one that it returns ends the look, and is shown to nobody.
-        if solver.survey.is_incomplete(graph) { Err(changed()) } else { Ok(seen) }
-    };
-    let seen = queue::run(graph, look, || {}).ok();
-    Known { found: std::mem::take(&mut *lock(&solver.surveyed)), seen }
+    solver.survey.begin(graph, solver.new_nodes());
+    let seen = solver.look_here().and_then(|seen| match seen.into_iter().collect() {
+        Some(all) => Some(all),
+        None => solver.look_outside(),
+    });
+    let found = std::mem::take(&mut *lock(&solver.surveyed));
+    Known { found, fetched, seen }
+}
+
+impl Solver<'_> {
+    /// All nodes, `None` those that only an address would tell of; nothing, if some step has to be carried out.
+    fn look_here(&self) -> Option<Vec<Option<Seen>>> {
+        let look = |id: NodeId, inputs: Vec<Option<Seen>>| {
+            let inputs: Option<Vec<Seen>> = inputs.into_iter().collect();
+            let is_elsewhere = self.graph.nodes.get(id.0).is_some_and(takes_from_address);
+            let seen = inputs.filter(|_| !is_elsewhere).map(|inputs| self.look(id, &inputs, Look::Here));
+            self.put(id, seen.clone())?;
+            Ok(seen)
+        };
+        queue::run(self.graph, look, || {}).ok()
+    }
+
+    fn look_outside(&self) -> Option<Vec<Seen>> {
+        let look = |id: NodeId, inputs: Vec<Seen>| {
+            let seen = self.look(id, &inputs, Look::Outside);
+            self.put(id, Some(seen.clone()))?;
+            Ok(seen)
+        };
+        queue::run(self.graph, look, || {}).ok()
+    }
+
+    /// The error ends the look, and is shown to nobody.
+    fn put(&self, id: NodeId, seen: Option<Seen>) -> Result<(), Error> {
+        if let Some(seen) = seen {
+            self.survey.put(id, seen);
+        }
+        if self.survey.is_incomplete(self.graph) { Err(changed()) } else { Ok(()) }
+    }
+}
+
+fn takes_from_address(node: &Node) -> bool {
+    let Operation::Copy(copy) = &node.operation else { return false };
+    copy.sources.iter().any(|source| matches!(source, Source::Http { .. } | Source::Git(_)))
 }

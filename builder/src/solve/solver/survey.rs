@@ -153,7 +153,7 @@ impl Solver<'_> {
     }
 
     /// The address is in the key of the step, and that key in the keys of those that take from it.
-    fn new_nodes(&self) -> BTreeSet<NodeId> {
+    pub(super) fn new_nodes(&self) -> BTreeSet<NodeId> {
         let mut new = BTreeSet::new();
         if !self.imports.is_empty() {
             return new;
