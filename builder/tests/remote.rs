@@ -160,8 +160,115 @@ fn a_repository_is_added_at_a_branch_a_tag_and_a_directory() {
 }
 
 fn commit(at: &Path) -> String {
-    let run = Command::new("git").args(["rev-parse", "HEAD"]).current_dir(at).output().unwrap();
+    object(at, "HEAD")
+}
+
+fn object(at: &Path, name: &str) -> String {
+    let run = Command::new("git").args(["rev-parse", name]).current_dir(at).output().unwrap();
     String::from_utf8(run.stdout).unwrap().trim().to_owned()
+}
+
+/// BuildKit's rule: the beginning of the commit, or of the tag that is of it.
+#[test]
+fn a_repository_must_have_the_commit_that_its_checksum_begins() {
+    let site = Site::new("");
+    let at = site.path("repository");
+    let server = repository(&at);
+    let address = format!("http://{}/r.git", server.authority());
+    let (commit, tag) = (commit(&at), object(&at, "v1"));
+    let dockerfile = |words: &str| {
+        site.write("context/Dockerfile", format!("FROM scratch\nADD {words} /\n").as_bytes());
+    };
+    for words in [
+        format!("--checksum={commit} {address}"),
+        format!("--checksum={} {address}", &commit[..1]),
+        format!("--checksum={tag} {address}#v1"),
+        format!("--checksum={commit} {address}#v1"),
+        format!("{address}?commit={commit}&fetch-by-commit=true"),
+    ] {
+        dockerfile(&words);
+        let (image, _) = site.build(&["context"]);
+        assert!(site.listing(&image).contains("644 sub/file = in git"), "{words}");
+    }
+    dockerfile(&format!("--checksum={tag} {address}#main"));
+    assert_eq!(
+        site.refused(&["context"]),
+        format!("builder: verify {address}: its commit is {commit}, not {tag}")
+    );
+    dockerfile(&format!("--checksum=01 {address}?checksum=02"));
+    let said = site.refused(&["context"]);
+    assert!(
+        said.contains(&format!("source {address}?checksum=02: its checksum is not that of the flag")),
+        "{said}"
+    );
+    assert_eq!(
+        site.refused(&[&format!("{address}?checksum=00000000")]),
+        format!("builder: verify {address}: its commit is {commit}, not 00000000")
+    );
+}
+
+#[test]
+fn a_repository_is_named_by_words_and_a_branch_comes_before_a_tag() {
+    let site = Site::new("");
+    let at = site.path("repository");
+    let server = repository(&at);
+    let git = |words: &[&str]| {
+        let who = ["-c", "user.name=a", "-c", "user.email=a@b"];
+        let run =
+            Command::new("git").args(who).args(words).current_dir(&at).env("HOME", &at).output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    };
+    git(&["checkout", "--quiet", "-b", "both"]);
+    fs::write(at.join("sub/file"), "in the branch").unwrap();
+    git(&["commit", "--quiet", "--all", "-m", "two"]);
+    git(&["tag", "both", "main"]);
+    git(&["update-server-info"]);
+    let address = format!("http://{}/r.git", server.authority());
+    for (words, expected) in [
+        ("#both:sub", "in the branch"),
+        ("?ref=both&subdir=sub", "in the branch"),
+        ("?tag=both&subdir=sub", "in git"),
+        ("?branch=both#:sub", "in the branch"),
+    ] {
+        let (image, _) = site.build(&[&format!("{address}{words}")]);
+        assert_eq!(site.listing(&image), format!("644 file = {expected}\n"), "{words}");
+    }
+    assert_eq!(
+        site.refused(&[&format!("{address}?brunch=x")]),
+        format!(
+            "builder: context {address}?brunch=x: brunch=x is not supported (it may be ref, tag, branch, subdir, checksum, commit, keep-git-dir, submodules or fetch-by-commit)"
+        )
+    );
+}
+
+/// The server wants one; git has it for the asking, and writes it nowhere.
+#[test]
+fn a_kept_git_directory_has_no_login_in_it() {
+    let site = Site::new("");
+    let at = site.path("repository");
+    drop(repository(&at));
+    let files = at.join(".git");
+    let server = Server::start(move |request| {
+        if request.header("authorization") != Some("Basic bWU6aGlkZGVu") {
+            return Answer::status(401).header("WWW-Authenticate", "Basic realm=\"x\"");
+        }
+        let name = request.path.trim_start_matches("/r.git/").split('?').next().unwrap_or_default();
+        fs::read(files.join(name)).map_or_else(|_| Answer::status(404), |bytes| Answer::ok(&bytes))
+    });
+    let address = format!("{}/r.git", server.authority());
+    site.write(
+        "context/Dockerfile",
+        format!("FROM scratch\nADD --keep-git-dir=true http://me:hidden@{address}#main /\n").as_bytes(),
+    );
+    site.build(&["--output", "out", "context"]);
+    let config = fs::read_to_string(site.path("out/.git/config")).unwrap();
+    assert!(config.contains(&format!("url = http://{address}\n")), "{config}");
+    let found = Command::new("grep").args(["-r", "-l", "hidden"]).arg(site.path("out")).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "");
+    let wrong = format!("FROM scratch\nADD http://me:hidden@{address}#nope /\n");
+    site.write("context/Dockerfile", wrong.as_bytes());
+    let said = site.refused(&["context"]);
+    assert!(said.starts_with(&format!("builder: find nope in http://{address}: ")), "{said}");
 }
 
 #[test]

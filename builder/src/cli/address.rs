@@ -49,12 +49,15 @@ impl Address {
         if text == "-" {
             return Ok(Self::Stdin);
         }
-        if let Some(git) = graph::repository(text) {
+        let refuse = |why: String| Error::new(Kind::Invalid, format!("context {text}: {why}"));
+        if let Some(git) = graph::repository(text).map_err(refuse)? {
             return Ok(Self::Git(Repository {
                 remote: git.remote,
                 reference: git.reference,
                 subdir: git.subdir,
-                keep_git_dir: false,
+                checksum: git.checksum,
+                keep_git_dir: git.keep_git_dir.unwrap_or(false),
+                submodules: git.submodules,
                 ssh: Ssh::Users,
             }));
         }
@@ -264,7 +267,9 @@ mod tests {
                 remote: remote.to_owned(),
                 reference: reference.to_owned(),
                 subdir: subdir.to_owned(),
+                checksum: None,
                 keep_git_dir: false,
+                submodules: true,
                 ssh: Ssh::Users,
             })
         };

@@ -23,8 +23,12 @@ pub struct Repository {
     pub reference: String,
     /// The directory of it that is wanted; empty for all.
     pub subdir: String,
+    /// The commit that it must be, or the tag, or the beginning of either.
+    pub checksum: Option<String>,
     /// Whether `.git` stays.
     pub keep_git_dir: bool,
+    /// Whether its submodules are fetched too.
+    pub submodules: bool,
     /// Whose keys it is asked with over ssh.
     pub ssh: Ssh,
 }
@@ -44,25 +48,48 @@ impl Repository {
     /// The commit that the reference names now.
     ///
     /// # Errors
-    /// git's; a reference that the repository does not have.
+    /// git's; a reference that the repository does not have; another commit than the one that it must be.
     pub fn resolve(&self) -> Result<String, Error> {
+        let (commit, tag) = self.named()?;
+        let Some(checksum) = self.checksum.as_deref().map(str::to_ascii_lowercase) else { return Ok(commit) };
+        let is_it = |found: &String| found.starts_with(&checksum);
+        if is_it(&commit) || tag.as_ref().is_some_and(is_it) {
+            return Ok(commit);
+        }
+        let tag = tag.map(|tag| format!(", its tag {tag}")).unwrap_or_default();
+        let text = format!("verify {}: its commit is {commit}{tag}, not {checksum}", self.address());
+        Err(Error::new(Kind::Attack, text))
+    }
+
+    /// The commit, and the tag with a message that is of it.
+    fn named(&self) -> Result<(String, Option<String>), Error> {
         if is_commit(&self.reference) {
-            return Ok(self.reference.to_ascii_lowercase());
+            return Ok((self.reference.to_ascii_lowercase(), None));
         }
         let name = if self.reference.is_empty() { "HEAD" } else { &self.reference };
-        let said = self.git(None, &["ls-remote", "--", &self.remote])?;
-        let find = |wanted: String| {
+        let said = self.git(None, &["ls-remote", "--", self.address().as_str()])?;
+        let find = |wanted: &str| {
             let lines = said.lines().filter_map(|line| line.split_once('\t'));
-            lines.filter(|(commit, _)| is_commit(commit)).find(|(_, found)| *found == wanted)
+            let mut commits = lines.filter(|(commit, _)| is_commit(commit));
+            commits.find(|(_, found)| *found == wanted).map(|(commit, _)| commit.to_owned())
         };
-        // A tag before a branch, and what an annotated tag is of before the tag.
-        let found = ["refs/tags/%^{}", "refs/tags/%", "refs/heads/%", "%^{}", "%"]
-            .iter()
-            .find_map(|form| find(form.replace('%', name)));
-        found.map(|(commit, _)| commit.to_owned()).ok_or_else(|| {
-            Error::new(Kind::Invalid, format!("find {name} in {}: no branch or tag is named so", self.remote))
-                .hint("a commit is named by all of its digits")
-        })
+        // The whole name, then a branch before a tag, as BuildKit and checkout have it.
+        for form in ["refs/%", "refs/heads/%", "refs/tags/%", "%"] {
+            let form = form.replace('%', name);
+            let (found, of_tag) = (find(&form), find(&format!("{form}^{{}}")));
+            match (found, of_tag) {
+                (tag, Some(commit)) => return Ok((commit, tag)),
+                (Some(commit), None) => return Ok((commit, None)),
+                (None, None) => {}
+            }
+        }
+        let text = format!("find {name} in {}: no branch or tag is named so", self.address());
+        Err(Error::new(Kind::Invalid, text).hint("a commit is named by all of its digits"))
+    }
+
+    /// Without a login, which errors and a kept `.git` have no business with.
+    fn address(&self) -> String {
+        split(&self.remote).0
     }
 
     /// Lays the files of `commit` out below `place`, which is made; returns the wanted directory.
@@ -70,17 +97,17 @@ impl Repository {
     /// # Errors
     /// git's; the file system's.
     pub fn check_out(&self, commit: &str, place: &Path) -> Result<PathBuf, Error> {
-        let doing = |error| Error::system(format!("lay out {}", self.remote), error);
+        let doing = |error| Error::system(format!("lay out {}", self.address()), error);
         fs::create_dir(place).map_err(doing)?;
         let git = |words: &[&str]| self.git(Some(place), words);
         git(&["init", "--quiet", "--template=", "."])?;
-        git(&["remote", "add", "--", "origin", &self.remote])?;
+        git(&["remote", "add", "--", "origin", &self.address()])?;
         // Servers that do not give a single commit (plain files over HTTP, old ones) give all of them.
         if git(&["fetch", "--quiet", "--depth=1", "--no-tags", "origin", commit]).is_err() {
             git(&["fetch", "--quiet", "--tags", "origin", "+refs/heads/*:refs/remotes/origin/*"])?;
         }
         git(&["checkout", "--quiet", "--detach", commit, "--"])?;
-        if place.join(".gitmodules").exists() {
+        if self.submodules && place.join(".gitmodules").exists() {
             let update = ["submodule", "--quiet", "update", "--init", "--recursive"];
             if git(&[&update[..], &["--depth=1"]].concat()).is_err() {
                 // The commit is not the newest of its branch, and the server does not give it alone: all of them, anew, since
@@ -101,7 +128,7 @@ impl Repository {
     fn wanted(&self, place: &Path) -> Result<PathBuf, Error> {
         use nix::fcntl::OFlag;
         let subdir = Path::new(self.subdir.trim_matches('/'));
-        let doing = |error| Error::system(format!("open {} of {}", self.subdir, self.remote), error);
+        let doing = |error| Error::system(format!("open {} of {}", self.subdir, self.address()), error);
         let at = root::open_dir(place).map_err(doing)?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
         let found = root::open(&at, &Path::new("/").join(subdir), flags).map_err(doing)?;
@@ -110,7 +137,8 @@ impl Repository {
 
     fn git(&self, at: Option<&Path>, words: &[&str]) -> Result<String, Error> {
         let verb = words.first().copied().unwrap_or_default();
-        let doing = format!("run git {verb} for {}", self.remote);
+        let (address, login) = split(&self.remote);
+        let doing = format!("run git {verb} for {address}");
         // The modes of what is checked out must not depend on who builds.
         let mut command = Command::new("sh");
         command.args(["-c", "umask 022; exec git \"$@\"", "git"]);
@@ -122,6 +150,10 @@ impl Repository {
             "-c",
             "core.symlinks=true",
         ]);
+        if let Some((with, without)) = login {
+            // So that git writes it nowhere; submodules of the same server get it too.
+            command.args(["-c", &format!("url.{with}.insteadOf={without}")]);
+        }
         command.args(words).stdin(Stdio::null());
         // Whatever repository this process stands in has nothing to do with it.
         for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"] {
@@ -191,6 +223,16 @@ fn failed(doing: &str, said: &str) -> Error {
         true => failed.hint("a build asks over ssh with --ssh default"),
         false => failed,
     }
+}
+
+/// The address without the login that is in it, and the server with and without that.
+fn split(remote: &str) -> (String, Option<(String, String)>) {
+    let plain = || (remote.to_owned(), None);
+    let Some((scheme @ ("http" | "https"), rest)) = remote.split_once("://") else { return plain() };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let Some((_, host)) = authority.rsplit_once('@') else { return plain() };
+    let (with, without) = (format!("{scheme}://{authority}/"), format!("{scheme}://{host}/"));
+    (format!("{scheme}://{host}{path}"), Some((with, without)))
 }
 
 /// SHA-1, or SHA-256 in newer repositories.

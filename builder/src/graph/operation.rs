@@ -274,10 +274,12 @@ pub struct Git {
     pub reference: String,
     /// Directory of the repository to take.
     pub subdir: String,
-    /// The commit that it must be.
+    /// The commit that it must be, or its beginning.
     pub checksum: Option<String>,
     /// Keep `.git`.
     pub keep_git_dir: bool,
+    /// Fetch its submodules.
+    pub submodules: bool,
 }
 
 /// A directory that must exist.

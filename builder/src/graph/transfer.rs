@@ -71,18 +71,12 @@ fn source(
         Some(word) => Some(checksum(stage, word)?),
         None => None,
     };
-    match git::remote(&text).filter(|_| is_add) {
-        Some(Source::Http { url, .. }) => Ok(Source::Http { url, checksum }),
-        Some(Source::Git(found)) => {
-            let by_arg =
-                stage.walk.inputs.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").map(String::as_str);
-            let keep_git_dir = match transfer.switch("keep-git-dir") {
-                Some(switch) => switch == Switch::On,
-                None => matches!(by_arg, Some("1" | "true")),
-            };
-            Ok(Source::Git(super::Git { checksum, keep_git_dir, ..found }))
-        }
-        _ if git::remote(&text).is_some() => {
+    let repository =
+        git::repository(&text).map_err(|why| stage.error(word, format!("source {}: {why}", word.text)))?;
+    match repository {
+        Some(address) if is_add => repository_source(stage, transfer, (word, address), checksum),
+        None if is_add && git::is_download(&text) => Ok(Source::Http { url: text, checksum }),
+        found if found.is_some() || git::is_download(&text) => {
             Err(stage.error(word, format!("COPY does not fetch {text}")).hint("use ADD"))
         }
         _ if checksum.is_some() => Err(stage.error(word, "flag --checksum is for downloads and git sources")),
@@ -102,6 +96,37 @@ fn source(
     }
 }
 
+/// What the address says and the flags say must be the same.
+fn repository_source(
+    stage: &mut Stage<'_, '_>,
+    transfer: &Transfer,
+    (word, address): (&Word, git::GitAddress),
+    checksum: Option<String>,
+) -> Result<Source, Error> {
+    let by_flag = transfer.switch("keep-git-dir").map(|switch| switch == Switch::On);
+    let by_arg = stage.walk.inputs.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").map(String::as_str);
+    let differ =
+        |what: &str| stage.error(word, format!("source {}: its {what} is not that of the flag", word.text));
+    if let (Some(flag), Some(own)) = (by_flag, address.keep_git_dir)
+        && flag != own
+    {
+        return Err(differ("keep-git-dir"));
+    }
+    if let (Some(flag), Some(own)) = (&checksum, &address.checksum)
+        && flag != own
+    {
+        return Err(differ("checksum"));
+    }
+    Ok(Source::Git(super::Git {
+        keep_git_dir: by_flag.or(address.keep_git_dir).unwrap_or(matches!(by_arg, Some("1" | "true"))),
+        remote: address.remote,
+        reference: address.reference,
+        subdir: address.subdir,
+        checksum: checksum.or(address.checksum),
+        submodules: address.submodules,
+    }))
+}
+
 fn checksum(stage: &mut Stage<'_, '_>, word: &Word) -> Result<String, Error> {
     let text = stage.text(word)?;
     let hex = |s: &str| s.chars().all(|c| c.is_ascii_hexdigit());
@@ -110,8 +135,8 @@ fn checksum(stage: &mut Stage<'_, '_>, word: &Word) -> Result<String, Error> {
         Some(("sha384", digits)) => digits.len() == 96 && hex(digits),
         Some(("sha512", digits)) => digits.len() == 128 && hex(digits),
         Some(_) => false,
-        // A commit of a git source, which may be shortened.
-        None => (7..=64).contains(&text.len()) && hex(&text),
+        // A commit of a git source, or a tag that has a message; it may be shortened to one digit, as BuildKit has it.
+        None => (1..=64).contains(&text.len()) && hex(&text),
     };
     if sound {
         Ok(text)

@@ -120,15 +120,8 @@ impl Fetched {
     }
 }
 
-/// The commit, compared with the one that it must be.
 fn commit(git: &Git, agent: Option<&PathBuf>) -> Result<Content, Error> {
     let commit = repository(git, agent).resolve()?;
-    if let Some(checksum) = &git.checksum
-        && !commit.starts_with(&checksum.to_ascii_lowercase())
-    {
-        let text = format!("verify {}: its commit is {commit}, not {checksum}", git.remote);
-        return Err(Error::new(Kind::Attack, text));
-    }
     let digest = Digest::of(commit.as_bytes());
     Ok(Content { digest: digest.clone(), objects: vec![(PathBuf::from(commit), digest)] })
 }
@@ -138,7 +131,9 @@ fn repository(git: &Git, agent: Option<&PathBuf>) -> Repository {
         remote: git.remote.clone(),
         reference: git.reference.clone(),
         subdir: git.subdir.clone(),
+        checksum: git.checksum.clone(),
         keep_git_dir: git.keep_git_dir,
+        submodules: git.submodules,
         ssh: agent.cloned().map_or(Ssh::Refused, Ssh::Agent),
     }
 }
