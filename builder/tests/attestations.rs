@@ -340,6 +340,65 @@ fn an_output_of_another_compression_is_attested_as_it_is() {
 }
 
 #[test]
+fn an_output_for_registries_without_artifacts_carries_an_image_that_is_none() {
+    let site = two_stages();
+    site.build(&[
+        "--provenance",
+        "true",
+        "-o",
+        "type=oci,tar=false,dest=layout,oci-artifact=false",
+        "context",
+    ]);
+    let at = |digest: &Value| -> Value {
+        let name = digest.as_str().unwrap().replace(':', "/");
+        serde_json::from_slice(&fs::read(site.path("layout/blobs").join(name)).unwrap()).unwrap()
+    };
+    let top: Value = serde_json::from_slice(&fs::read(site.path("layout/index.json")).unwrap()).unwrap();
+    let entry = at(&top["manifests"][0]["digest"])["manifests"][1].clone();
+    assert_eq!(entry["platform"], json!({"architecture": "unknown", "os": "unknown"}));
+    let manifest = at(&entry["digest"]);
+    assert_eq!((manifest.get("artifactType"), manifest.get("subject")), (None, None));
+    assert_eq!(manifest["config"]["mediaType"], "application/vnd.oci.image.config.v1+json");
+    let config = at(&manifest["config"]["digest"]);
+    assert_eq!(
+        config,
+        json!({
+            "architecture": "unknown",
+            "os": "unknown",
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [manifest["layers"][0]["digest"]]},
+        })
+    );
+}
+
+#[test]
+fn a_checkout_is_said_by_its_address_and_commit() {
+    let site = Site::new("FROM scratch\nCOPY Dockerfile /\n");
+    let git = |words: &[&str]| {
+        let who = ["-c", "user.name=a", "-c", "user.email=a@b"];
+        let mut command = std::process::Command::new("git");
+        let run = command.args(who).args(words).current_dir(site.path("context")).output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        String::from_utf8(run.stdout).unwrap().trim().to_owned()
+    };
+    git(&["init", "--quiet"]);
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "-m", "one"]);
+    git(&["remote", "add", "origin", "https://me:hidden@example.org/r.git"]);
+    let expected = json!({
+        "source": "https://xxxxx:xxxxx@example.org/r.git",
+        "revision": git(&["rev-parse", "HEAD"]),
+    });
+    for (version, at) in [
+        ("v1", "/predicate/runDetails/metadata/buildkit_metadata/vcs"),
+        ("v0.2", "/predicate/metadata/https:~1~1mobyproject.org~1buildkit@v1#metadata/vcs"),
+    ] {
+        let (index, _) = site.build(&["--provenance", &format!("mode=min,version={version}"), "context"]);
+        assert_eq!(statement(&site, &index, 0).0.pointer(at), Some(&expected), "{version}");
+    }
+}
+
+#[test]
 fn files_come_with_a_statement_about_each_of_them() {
     let site = two_stages();
     site.build(&[

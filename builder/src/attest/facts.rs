@@ -50,6 +50,8 @@ pub struct Request {
     pub locals: BTreeSet<String>,
     /// The context, where it is an address, and what was there.
     pub context: Option<Source>,
+    /// The repository that the context is a checkout of: `source`, its address, and `revision`.
+    pub vcs: BTreeMap<String, String>,
     /// Further contexts that came from addresses.
     pub contexts: Vec<Source>,
     /// Name and text of the Dockerfile.

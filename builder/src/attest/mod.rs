@@ -10,7 +10,7 @@ mod statement;
 mod steps;
 
 pub use facts::{Facts, Mode, Provenance, Request, Source, Times, Version};
-pub use statement::{Attestation, FileSubject, index, written};
+pub use statement::{Attestation, FileSubject, Storage, index, written};
 
 use serde_json::{Value, json};
 

@@ -64,6 +64,10 @@ impl<'a> Said<'a> {
         let is_confided = |name: &String| name.starts_with("build-arg:") || name.starts_with("label:");
         let is_complete = request.locals.is_empty();
         let (mut build, mut metadata) = (None, Map::new());
+        if !request.vcs.is_empty() {
+            let said = request.vcs.iter().map(|(name, value)| (name.clone(), json!(redacted(value))));
+            metadata.insert("vcs".to_owned(), Value::Object(said.collect()));
+        }
         if wanted.mode == Mode::Max {
             let steps = steps::steps(facts.graph);
             metadata.insert("source".to_owned(), sources(facts, &steps));

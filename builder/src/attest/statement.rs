@@ -16,6 +16,16 @@ const STATEMENT_MEDIA: &str = "application/vnd.in-toto+json";
 const EMPTY_MEDIA: &str = "application/vnd.oci.empty.v1+json";
 const ARTIFACT: &str = "application/vnd.docker.attestation.manifest.v1+json";
 
+/// In which form an index carries what is said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Storage {
+    /// As an artifact about the image.
+    #[default]
+    Artifact,
+    /// As an image that is none, for registries that know no artifacts.
+    Image,
+}
+
 /// One thing that is said.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attestation {
@@ -67,12 +77,12 @@ pub fn written(attestation: &Attestation, files: &[FileSubject]) -> Vec<u8> {
 pub fn index(
     store: &Store,
     images: &[(Descriptor, &[Attestation])],
-    names: &[Reference],
+    (names, storage): (&[Reference], Storage),
     annotations: &BTreeMap<String, String>,
 ) -> Result<Descriptor, Error> {
     let mut manifests: Vec<Descriptor> = images.iter().map(|(image, _)| image.clone()).collect();
     for (image, attestations) in images.iter().filter(|(_, attestations)| !attestations.is_empty()) {
-        manifests.push(manifest(store, image, attestations, names)?);
+        manifests.push(manifest((store, storage), image, attestations, names)?);
     }
     let mut index = json!({"schemaVersion": 2, "mediaType": media::INDEX, "manifests": manifests});
     if let (false, Value::Object(fields)) = (annotations.is_empty(), &mut index) {
@@ -83,7 +93,7 @@ pub fn index(
 
 /// The manifest that holds what is said of one image; no program takes it for an image.
 fn manifest(
-    store: &Store,
+    (store, storage): (&Store, Storage),
     image: &Descriptor,
     attestations: &[Attestation],
     names: &[Reference],
@@ -96,15 +106,27 @@ fn manifest(
             BTreeMap::from([("in-toto.io/predicate-type".to_owned(), attestation.predicate_type.clone())]);
         layers.push(layer);
     }
-    let config = store.put_blob(EMPTY_MEDIA, b"{}")?;
-    let manifest = json!({
-        "schemaVersion": 2,
-        "mediaType": media::MANIFEST,
-        "artifactType": ARTIFACT,
-        "config": {"mediaType": config.media_type, "digest": config.digest, "size": config.size, "data": "e30="},
-        "layers": layers,
-        "subject": Descriptor::new(image.media_type.clone(), image.digest.clone(), image.size),
-    });
+    let manifest = match storage {
+        Storage::Artifact => {
+            let config = store.put_blob(EMPTY_MEDIA, b"{}")?;
+            json!({
+                "schemaVersion": 2,
+                "mediaType": media::MANIFEST,
+                "artifactType": ARTIFACT,
+                "config": {"mediaType": config.media_type, "digest": config.digest, "size": config.size, "data": "e30="},
+                "layers": layers,
+                "subject": Descriptor::new(image.media_type.clone(), image.digest.clone(), image.size),
+            })
+        }
+        Storage::Image => {
+            let diff_ids: Vec<&Digest> = layers.iter().map(|layer| &layer.digest).collect();
+            let config = json!({
+                "architecture": "unknown", "os": "unknown", "config": {}, "rootfs": {"type": "layers", "diff_ids": diff_ids},
+            });
+            let config = store.put_blob(media::CONFIG, config.to_string().as_bytes())?;
+            json!({"schemaVersion": 2, "mediaType": media::MANIFEST, "config": config, "layers": layers})
+        }
+    };
     let mut made = store.put_blob(media::MANIFEST, manifest.to_string().as_bytes())?;
     made.platform = Some(Platform::new("unknown", "unknown", ""));
     made.annotations = BTreeMap::from([

@@ -8,7 +8,9 @@ use serde_json::Value;
 
 use crate::attest::{Attestation, Facts, Request, Source, Sum, Times};
 use crate::cli::attestation::Wanted;
+use crate::cli::layer_comments;
 use crate::cli::recipe::{Loaded, Recipe, pair};
+use crate::context;
 use crate::error::{Error, Kind};
 use crate::graph::{self, Graph};
 use crate::image::{self, Platform};
@@ -32,10 +34,18 @@ pub(crate) fn said(
     store: &Store,
     (graph, solved): (&Graph, &Solved),
 ) -> Result<Vec<Attestation>, Error> {
-    let mut all = solved.scans.iter().map(contents).collect::<Result<Vec<_>, Error>>()?;
+    let platform = solved.image.platform.clone().unwrap_or_else(Platform::host);
+    let image = image::open_descriptor(store, &solved.image, &platform)?;
+    let mut all = Vec::new();
+    for scan in &solved.scans {
+        let mut contents = contents(scan)?;
+        let of_result = scan.0.split('.').next() == Some(graph::RESULT_SCAN);
+        if let Some(image) = image.as_ref().filter(|_| of_result) {
+            layer_comments::add(&mut contents.predicate, store, &image.manifest)?;
+        }
+        all.push(contents);
+    }
     if let Some(provenance) = &asked.wanted.provenance {
-        let platform = solved.image.platform.clone().unwrap_or_else(Platform::host);
-        let image = image::open_descriptor(store, &solved.image, &platform)?;
         let layers = image.map(|image| image.manifest.layers).unwrap_or_default();
         let sources: Vec<Source> = solved.taken.iter().map(source).collect();
         let request = request(asked, graph)?;
@@ -104,10 +114,20 @@ fn request(asked: &Asked<'_>, graph: &Graph) -> Result<Request, Error> {
         args: args(recipe)?,
         locals,
         context: loaded.origin.clone(),
+        vcs: vcs(loaded),
         contexts,
         dockerfile: (dockerfile(recipe, loaded), loaded.source.text.clone()),
         times: asked.started.map(times).transpose()?,
     })
+}
+
+/// As buildx gives it to BuildKit, and as there a variable turns it off.
+fn vcs(loaded: &Loaded) -> BTreeMap<String, String> {
+    let is_off = std::env::var("BUILDX_GIT_INFO").is_ok_and(|value| matches!(value.as_str(), "0" | "false"));
+    let directory = loaded.context.as_deref().filter(|_| loaded.origin.is_none() && !is_off);
+    let Some(checkout) = directory.and_then(context::checkout) else { return BTreeMap::new() };
+    let source = checkout.source.map(|source| ("source".to_owned(), source));
+    source.into_iter().chain([("revision".to_owned(), checkout.revision)]).collect()
 }
 
 /// The command line, in the words of BuildKit's frontend.

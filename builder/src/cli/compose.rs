@@ -5,12 +5,12 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::attest::{self, Attestation};
+use crate::attest::{self, Attestation, Storage};
 use crate::cli::annotation::{self, Annotation, Target};
+use crate::cli::output::{Output, Reach};
 use crate::error::{Error, Kind};
 use crate::graph::Graph;
 use crate::image::{self, Platform};
-use crate::layer::Compression;
 use crate::registry::Reference;
 use crate::store::{Descriptor, Store};
 
@@ -32,17 +32,19 @@ pub(crate) struct Built<'a> {
 impl Built<'_> {
     /// What the names are given to.
     pub(crate) fn top(&self) -> Result<Descriptor, Error> {
-        self.over(&self.images)
+        self.over(&self.images, Storage::default())
     }
 
-    /// The same with the layers compressed in another way; the base's too where `all` says so.
-    pub(crate) fn compressed(&self, compression: Compression, all: bool) -> Result<Descriptor, Error> {
+    /// The same as an output has it: layers compressed in another way, the base's too where `reach` says so, and what is said in another
+    /// form.
+    pub(crate) fn top_for(&self, output: &Output) -> Result<Descriptor, Error> {
+        let Some(compression) = output.compression else { return self.over(&self.images, output.storage) };
         let mut images = Vec::new();
         for (image, graph) in self.images.iter().zip(self.graphs) {
-            let kept = if all { 0 } else { graph.base_layers() };
+            let kept = if output.reach == Reach::All { 0 } else { graph.base_layers() };
             images.push(image::recompress(self.store, image, compression, kept)?);
         }
-        self.over(&images)
+        self.over(&images, output.storage)
     }
 
     /// What is said of one of its images.
@@ -51,14 +53,15 @@ impl Built<'_> {
         at.and_then(|at| self.said.get(at)).map_or(&[], Vec::as_slice)
     }
 
-    fn over(&self, images: &[Descriptor]) -> Result<Descriptor, Error> {
+    fn over(&self, images: &[Descriptor], storage: Storage) -> Result<Descriptor, Error> {
         match (images, &self.index) {
             ([image], None) => Ok(image.clone()),
             (_, annotations) => {
                 let said = self.said.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
                 let images: Vec<_> = images.iter().cloned().zip(said).collect();
                 let none = BTreeMap::new();
-                attest::index(self.store, &images, self.tags, annotations.as_ref().unwrap_or(&none))
+                let annotations = annotations.as_ref().unwrap_or(&none);
+                attest::index(self.store, &images, (self.tags, storage), annotations)
             }
         }
     }

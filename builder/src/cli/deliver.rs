@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::attested_files;
 use super::compose::Built;
-use super::output::{Dest, Form, Output, Reach};
+use super::output::{Dest, Form, Output};
 use crate::diff::Clamp;
 use crate::error::{Error, Kind};
 use crate::image::{self, Format, Found};
@@ -23,10 +23,7 @@ use crate::sys::{draft, root};
 /// Writes one output.
 pub(crate) fn deliver(output: &Output, built: &Built<'_>, progress: &Sender) -> Result<(), Error> {
     let store = built.store;
-    let top = match output.compression {
-        None => built.top()?,
-        Some(compression) => built.compressed(compression, output.reach == Reach::All)?,
-    };
+    let top = built.top_for(output)?;
     let names = if output.names.is_empty() { built.tags } else { &output.names };
     let found =
         |reference: Option<&Reference>| Found { descriptor: top.clone(), reference: reference.cloned() };

@@ -19,6 +19,7 @@ mod graph;
 mod history;
 mod images;
 mod inspect;
+mod layer_comments;
 mod load;
 mod login;
 mod outline;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::attest::Storage;
 use crate::error::{Error, Kind};
 use crate::layer::Compression;
 use crate::registry::Reference;
@@ -15,6 +16,8 @@ pub(crate) struct Output {
     /// How its layers are compressed; `None`: as the build made them.
     pub(crate) compression: Option<Compression>,
     pub(crate) reach: Reach,
+    /// How an index carries what is said of its images.
+    pub(crate) storage: Storage,
 }
 
 /// What is written, and where.
@@ -73,7 +76,7 @@ impl Output {
     }
 
     fn of(form: Form) -> Self {
-        Self { form, names: Vec::new(), compression: None, reach: Reach::New }
+        Self { form, names: Vec::new(), compression: None, reach: Reach::New, storage: Storage::default() }
     }
 
     /// Whether its bytes go to standard output, which is then for nothing else.
@@ -93,6 +96,7 @@ struct Read {
     is_forced: bool,
     is_pushed: bool,
     is_directory: bool,
+    storage: Option<Storage>,
 }
 
 impl Read {
@@ -113,8 +117,9 @@ impl Read {
             "tar" => self.is_directory = !flag()?,
             // Manifests and layers have OCI's media types here, whatever they hold.
             "oci-mediatypes" if flag()? => {}
+            "oci-artifact" => self.storage = Some(if flag()? { Storage::Artifact } else { Storage::Image }),
             _ => {
-                let known = "type, dest, name, compression, compression-level, force-compression, push, tar";
+                let known = "type, dest, name, compression, compression-level, force-compression, oci-artifact, push, tar";
                 return Err(refuse(text, &format!("{key}={value} is not supported")).hint(known));
             }
         }
@@ -143,6 +148,12 @@ impl Read {
         if self.dest.is_some() && matches!(form, Form::Registry | Form::Image) {
             return Err(refuse(text, "an image in the store or a registry has no dest"));
         }
+        if self.storage.is_some() && matches!(form, Form::Docker(_) | Form::Tar(_) | Form::Local(_)) {
+            return Err(refuse(
+                text,
+                "oci-artifact is for types that carry attestations: oci, registry, image",
+            ));
+        }
         let compression = match (self.compression, self.level) {
             (None, None) => None,
             (Some(name), None) => Some(name.parse()?),
@@ -150,7 +161,8 @@ impl Read {
             (None, Some(_)) => return Err(refuse(text, "compression-level needs a compression")),
         };
         let reach = if self.is_forced { Reach::All } else { Reach::New };
-        Ok(Output { form, names: self.names, compression, reach })
+        let storage = self.storage.unwrap_or_default();
+        Ok(Output { form, names: self.names, compression, reach, storage })
     }
 
     fn stream(&self) -> Dest {
@@ -183,8 +195,9 @@ mod tests {
             names: vec!["x:1".parse().unwrap()],
             compression: Some(Compression::Gzip(9)),
             reach: Reach::All,
+            storage: Storage::Image,
         };
-        let text = "type=oci,dest=a.tar,name=x:1,compression=gzip,compression-level=9,force-compression=true";
+        let text = "type=oci,dest=a.tar,name=x:1,compression=gzip,compression-level=9,force-compression=true,oci-artifact=false";
         for (text, expected) in [
             ("-", Output::of(Form::Tar(Dest::Stdout))),
             ("out", Output::of(Form::Local("out".into()))),
@@ -215,7 +228,11 @@ mod tests {
             ),
             (
                 "type=oci,attestation=1",
-                "output type=oci,attestation=1: attestation=1 is not supported (type, dest, name, compression, compression-level, force-compression, push, tar)",
+                "output type=oci,attestation=1: attestation=1 is not supported (type, dest, name, compression, compression-level, force-compression, oci-artifact, push, tar)",
+            ),
+            (
+                "type=local,dest=x,oci-artifact=false",
+                "output type=local,dest=x,oci-artifact=false: oci-artifact is for types that carry attestations: oci, registry, image",
             ),
             (
                 "type=oci,compression-level=3",

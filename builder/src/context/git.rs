@@ -193,6 +193,35 @@ impl Repository {
     }
 }
 
+/// A directory that git has checked out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkout {
+    /// The address of `origin`, or of the only other remote.
+    pub source: Option<String>,
+    /// The commit.
+    pub revision: String,
+}
+
+/// What git says of a directory; nothing where it is no checkout, or there is no git.
+#[must_use]
+pub fn checkout(directory: &Path) -> Option<Checkout> {
+    let ask = |words: &[&str]| {
+        // Nothing of what a repository may have run: no hook, no monitor, no pager.
+        let mut command = Command::new("git");
+        command.arg("-C").arg(directory).args(words).stdin(Stdio::null()).env("LC_ALL", "C");
+        let output = command.output().ok().filter(|output| output.status.success())?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        Some(text.trim_end().to_owned()).filter(|text| !text.is_empty())
+    };
+    let revision = ask(&["rev-parse", "--verify", "--quiet", "HEAD"]).filter(|text| is_commit(text))?;
+    let remotes = ask(&["remote"]).unwrap_or_default();
+    let name = match remotes.lines().collect::<Vec<_>>().as_slice() {
+        [only] => (*only).to_owned(),
+        _ => "origin".to_owned(),
+    };
+    Some(Checkout { source: ask(&["config", "--get", &format!("remote.{name}.url")]), revision })
+}
+
 /// Whether the user has told git what to run for ssh.
 fn has_own_ssh() -> bool {
     let is_set = |name: &&str| std::env::var_os(name).is_some();

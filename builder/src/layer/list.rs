@@ -1,4 +1,4 @@
-//! What is in a layer, entry by entry, for comparing two.
+//! What is in a layer, entry by entry.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -26,6 +26,20 @@ pub fn entries(tar: impl Read) -> io::Result<BTreeMap<Vec<u8>, Digest>> {
             hasher.update(buffer.get(..count).unwrap_or_default());
         }
         found.insert(member.path, hasher.finish());
+    }
+    Ok(found)
+}
+
+/// The path of each entry, without a slash at its ends.
+///
+/// # Errors
+/// An archive that cannot be read.
+pub fn paths(tar: impl Read) -> io::Result<Vec<Vec<u8>>> {
+    let mut archive = Archive::new(tar);
+    let mut found = Vec::new();
+    while let Some(member) = archive.next()? {
+        let path = member.path.strip_prefix(b"./").unwrap_or(&member.path);
+        found.push(path.strip_suffix(b"/").unwrap_or(path).to_vec());
     }
     Ok(found)
 }

@@ -24,7 +24,7 @@ pub(crate) use archive::{Archive, Kind as MemberKind};
 pub(crate) use compress::Encoder;
 pub use compression::Compression;
 pub use entry::{Entry, EntryKind};
-pub use list::entries;
+pub use list::{entries, paths};
 pub use sniff::{Content, Packing, sniff, unpacked};
 pub(crate) use stream::decoder;
 pub use tarstream::{Sink, TarStream};

@@ -138,8 +138,12 @@ FROM scratch AS two\nCOPY probe /second\nFROM scratch\nCOPY --from=one /first /o
 /// The probe is the scanner: it sees what it is to scan, and what it writes is what the image carries.
 fn scanned(ctx: &Ctx) -> Result<()> {
     let place = Place::new(ctx, "home", "http://127.0.0.1:1")?;
-    let found = r#"{"predicateType": "https://spdx.dev/Document", "predicate": {"name": "all of it"}}"#;
-    let scanner = place.context("scanner", &[("Dockerfile", SCANNER), ("found.json", found)])?;
+    let files =
+        r#"[{"fileName": "/own2"}, {"fileName": "./own", "comment": "mine"}, {"fileName": "absent"}]"#;
+    let found = format!(
+        r#"{{"predicateType": "https://spdx.dev/Document", "predicate": {{"name": "all of it", "files": {files}}}}}"#
+    );
+    let scanner = place.context("scanner", &[("Dockerfile", SCANNER), ("found.json", &found)])?;
     let network = ["--network", "none"];
     place.run(&[&["build", "-t", "scanner:1"], &network[..], &[&scanner]].concat())?.success()?;
     let context = place.context("context", &[("Dockerfile", SCANNED)])?;
@@ -162,22 +166,43 @@ fn scanned(ctx: &Ctx) -> Result<()> {
     let kinds = predicates(&place, first.out.trim())?;
     let list = "https://spdx.dev/Document";
     ensure!(kinds == [list, list, "https://slsa.dev/provenance/v1"], "the image carries {kinds:?}");
+    layers_are_named(&place, first.out.trim())?;
     let again = place.run(&words)?.success()?.out(&first.out)?;
     ensure!(!again.err.contains(" DONE "), "a step is carried out again: {}", again.err);
     refused(&place, &network)
 }
 
+/// In the list of the result alone, where the scanner says nothing of its own.
+fn layers_are_named(place: &Place, index: &str) -> Result<()> {
+    let image = document(place, document(place, index)?["manifests"][0]["digest"].clone())?;
+    let second = format!("layerID: {}", image["layers"][1]["digest"].as_str().unwrap_or_default());
+    let comments: Vec<Vec<Value>> = statements(place, index)?
+        .iter()
+        .filter_map(|statement| statement["predicate"]["files"].as_array())
+        .map(|files| files.iter().map(|file| file["comment"].clone()).collect())
+        .collect();
+    let (mine, none) = (Value::from("mine"), Value::Null);
+    let expected = [[Value::from(second), mine.clone(), none.clone()], [none.clone(), mine, none]];
+    ensure!(comments == expected, "the files' layers are {comments:?}, not {expected:?}");
+    Ok(())
+}
+
 /// The kinds of statements beside an image, in their order.
 fn predicates(place: &Place, index: &str) -> Result<Vec<String>> {
-    let document = |digest: &str| -> Result<Value> {
-        let path = place.store.join("blobs").join(digest.replace(':', "/"));
-        Ok(serde_json::from_slice(&std::fs::read(path)?)?)
-    };
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let entry = document(index)?["manifests"][1]["digest"].clone();
-    let manifest = document(&text(&entry))?;
+    let kind = |statement: &Value| statement["predicateType"].as_str().unwrap_or_default().to_owned();
+    Ok(statements(place, index)?.iter().map(kind).collect())
+}
+
+fn statements(place: &Place, index: &str) -> Result<Vec<Value>> {
+    let manifest = document(place, document(place, index)?["manifests"][1]["digest"].clone())?;
     let layers = manifest["layers"].as_array().context("find the statements")?;
-    layers.iter().map(|layer| Ok(text(&document(&text(&layer["digest"]))?["predicateType"]))).collect()
+    layers.iter().map(|layer| document(place, layer["digest"].clone())).collect()
+}
+
+fn document(place: &Place, digest: impl Into<Value>) -> Result<Value> {
+    let digest = digest.into();
+    let path = place.store.join("blobs").join(digest.as_str().unwrap_or_default().replace(':', "/"));
+    Ok(serde_json::from_slice(&std::fs::read(path)?)?)
 }
 
 /// A scanner that writes nothing, one that writes something else, and one that cannot be had.
