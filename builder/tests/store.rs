@@ -233,6 +233,33 @@ fn a_store_of_another_version_is_refused() {
     );
 }
 
+/// A snapshot that is gone is unpacked again.
+#[test]
+fn what_was_made_shortly_before_the_machine_stopped_is_not_trusted_in_the_next_boot() {
+    let place = Place::new();
+    let keys: Vec<Key> = ["1", "2"].iter().map(|digit| digit.repeat(64).parse().unwrap()).collect();
+    for key in &keys {
+        let workspace = place.store.workspace().unwrap();
+        fs::create_dir(workspace.path().join("fs")).unwrap();
+        workspace.commit(&workspace.path().join("fs"), key).unwrap();
+    }
+    let old = File::open(place.store.root().join("snapshots").join(keys[0].as_str())).unwrap();
+    old.set_modified(std::time::SystemTime::now() - std::time::Duration::from_mins(3)).unwrap();
+    let there = || {
+        let again = Store::open(place.store.root()).unwrap();
+        keys.iter().map(|key| again.has_snapshot(key)).collect::<Vec<bool>>()
+    };
+    assert_eq!(there(), [true, true]);
+    let boot = place.store.root().join("boot");
+    fs::write(&boot, "another").unwrap();
+    let in_use = place.store.share().unwrap();
+    assert_eq!(there(), [true, true]);
+    drop(in_use);
+    assert_eq!(there(), [true, false]);
+    assert_eq!(fs::read(&boot).unwrap(), fs::read("/proc/sys/kernel/random/boot_id").unwrap());
+    assert_eq!(place.temporary(), Vec::<String>::new());
+}
+
 #[test]
 fn ids_are_found_by_their_beginning() {
     let place = Place::new();

@@ -4,6 +4,7 @@
 //! else writes at the same time and whenever the writer is killed.
 
 mod blobs;
+mod boot;
 mod descriptor;
 mod digest;
 mod gc;

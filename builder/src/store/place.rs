@@ -22,7 +22,7 @@ struct Format {
 }
 
 impl Store {
-    /// Opens the store in `root`, making it where it is absent, and sweeps what killed writers left in `tmp`.
+    /// Opens the store in `root`, making it where it is absent, and removes what killed writers left in `tmp` and what a power failure may have cut short.
     pub fn open(root: &Path) -> Result<Self, Error> {
         let store = Self { root: absolute(root)? };
         let marker = store.path("coracle.json");
@@ -31,6 +31,7 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => store.create()?,
             Err(error) => return Err(Error::system(format!("read {}", marker.display()), error)),
         }
+        store.distrust()?; // first: sweeping is a sign of life
         store.sweep();
         Ok(store)
     }

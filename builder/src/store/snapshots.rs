@@ -25,7 +25,8 @@ impl Store {
         Ok(Workspace { store: self.clone(), path: Some(path), _lock: lock })
     }
 
-    /// Removes a snapshot. It leaves its name first, so that a half-removed one is never seen.
+    /// Removes a snapshot. It leaves its name first, so that a half-removed one is never seen; what is of other owners the sweep removes
+    /// in the user namespace.
     pub(super) fn remove_snapshot(&self, key: &Key) -> Result<(), Error> {
         let path = self.path("snapshots").join(key.as_str());
         let doing = || format!("remove {}", path.display());
