@@ -46,6 +46,12 @@ pub(crate) const CASES: &[Case] = &[
         run: tmpcopyup,
     },
     Case {
+        name: "mounts/an-overlay-with-long-options",
+        source: "runtime-spec config.md#mounts: options; podman's --mount type=image and -v ...:O name directories of the image store",
+        needs: &[],
+        run: long_options,
+    },
+    Case {
         name: "mounts/masked-paths",
         source: "runtime-spec config-linux.md#masked-paths",
         needs: &[],
@@ -186,6 +192,26 @@ fn tmpcopyup(ctx: &Ctx) -> Result<()> {
     let seen = ctx.output(&bundle)?;
     ensure!(seen == "copied\nwrite /full/new 1: ok\n", "{seen}");
     ensure!(!bundle.root().join("full/new").exists(), "the write reached the root file system");
+    Ok(())
+}
+
+/// fsconfig(2) takes 255 bytes in a value, mount(2) a page.
+fn long_options(ctx: &Ctx) -> Result<()> {
+    let directory = |name: &str| -> Result<String> {
+        let dir = ctx.path(name).join("long".repeat(50));
+        std::fs::create_dir_all(&dir)?;
+        std::fs::write(dir.join(name), "x")?;
+        Ok(dir.to_str().context("a path of the case's is UTF-8")?.to_owned())
+    };
+    let layers = [directory("one")?, directory("two")?];
+    let bundle = ctx.bundle(&["list", "/over", ",", "write", "/over/new", "1", ",", "show"])?;
+    let options = json!([format!("lowerdir={}", layers.join(":")), "nodev", "private", "userxattr"]);
+    bundle
+        .mount(json!({"destination": "/over", "type": "overlay", "source": layers[0], "options": options}))?;
+    let seen = ctx.output(&bundle)?;
+    let rest = seen.strip_prefix("one two\nwrite /over/new 1: EROFS\n").with_context(|| seen.clone())?;
+    let mount = find(&serde_json::from_str(rest)?, "/over")?.clone();
+    ensure!(mount["flags"].as_array().is_some_and(|f| f.contains(&json!("nodev"))), "{mount}");
     Ok(())
 }
 

@@ -19,6 +19,7 @@ pub fn attach(planned: &Mount, wanted: &Fresh, site: &Site<'_>) -> Result<Option
     if let (true, Some((top, name))) = (is_final, site.inside_newest(planned))
         && place::make_directory(top, name).is_ok()
         && at_once(wanted, &complete(wanted, None, site).map_err(fail)?, attrs, &below(top, Some(name)))
+            .is_ok()
     {
         return Ok(None);
     }
@@ -28,13 +29,21 @@ pub fn attach(planned: &Mount, wanted: &Fresh, site: &Site<'_>) -> Result<Option
     };
     let covered = (place.origin == Origin::Found).then_some(&place.fd);
     let params = complete(wanted, covered, site).map_err(fail)?;
-    if is_final && at_once(wanted, &params, attrs, &below(&place.fd, None)) {
-        let top = match super::mounts::may_hold_others(planned, site.newest.as_ref()) {
-            true => Some(top(planned, &place.fd, site).map_err(fail)?),
-            false => None,
-        };
-        fds::leave(place.fd);
-        return Ok(top);
+    let is_long = site.proc == Proc::Hosts && is_long(wanted, &params);
+    if is_final || is_long {
+        match at_once(wanted, &params, attrs, &below(&place.fd, None)) {
+            Ok(()) => {
+                let holds_others = super::mounts::may_hold_others(planned, site.newest.as_ref());
+                let top = match is_final && !holds_others {
+                    true => None,
+                    false => Some(top(planned, &place.fd, site).map_err(fail)?),
+                };
+                fds::leave(place.fd);
+                return Ok(top);
+            }
+            Err(source) if is_long => return Err(wrong(planned, source)),
+            Err(_) => {}
+        }
     }
     let mounted = make(&wanted.kind, &wanted.source, &params, attrs).map_err(|(source, reason)| {
         let error = wrong(planned, source);
@@ -75,10 +84,20 @@ fn is_final(planned: &Mount, wanted: &Fresh, site: &Site<'_>) -> bool {
 }
 
 /// With mount(2), in a third of the system calls. What it refuses is tried again step by step, which finds the kernel's words for it.
-fn at_once(wanted: &Fresh, params: &[Param], attrs: u64, target: &str) -> bool {
-    let (Some(options), Some(flags)) = (options(params), flags::of_mount(attrs)) else { return false };
+fn at_once(wanted: &Fresh, params: &[Param], attrs: u64, target: &str) -> std::io::Result<()> {
+    let (Some(options), Some(flags)) = (options(params), flags::of_mount(attrs)) else {
+        return Err(std::io::Error::from_raw_os_error(libc::EINVAL));
+    };
     let (source, kind) = (Some(wanted.source.as_str()), Some(wanted.kind.as_str()));
-    nix::mount::mount(source, target, kind, flags, Some(options.as_str())).is_ok()
+    Ok(nix::mount::mount(source, target, kind, flags, Some(options.as_str()))?)
+}
+
+/// Whether fsconfig(2), which takes 256 bytes with the NUL, would refuse one: an overlay's layers are soon longer, and mount(2) takes
+/// a page of all.
+fn is_long(wanted: &Fresh, params: &[Param]) -> bool {
+    let long = |value: &str| value.len() > 255;
+    let mut params = params.iter();
+    long(&wanted.source) || params.any(|param| matches!(param, Param::Value(_, value) if long(value)))
 }
 
 /// What is open, by a path: the host's own /proc says what that is, and is still reachable below `/`. A name is one that was just
