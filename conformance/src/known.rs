@@ -29,9 +29,9 @@ struct Fails {
     /// True where it depends on chance: then a pass is no surprise.
     #[serde(default)]
     sometimes: bool,
-    /// The sort of host where it fails; everywhere when absent.
-    #[serde(rename = "where")]
-    place: Option<Place>,
+    /// The sort of host where it fails: all of these are true there; everywhere when absent.
+    #[serde(default, rename = "where")]
+    places: Vec<Place>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -41,6 +41,23 @@ enum Place {
     User,
     V1,
     V2,
+    /// systemd manages the host.
+    Systemd,
+    /// Nothing manages it.
+    Bare,
+}
+
+impl Place {
+    fn is(self, host: &crate::needs::Host) -> bool {
+        match self {
+            Self::Root => host.root,
+            Self::User => !host.root,
+            Self::V1 => !host.pure_v2,
+            Self::V2 => host.pure_v2,
+            Self::Systemd => host.systemd,
+            Self::Bare => !host.systemd,
+        }
+    }
 }
 
 /// The list for `subject`, where there is one for its version.
@@ -72,15 +89,7 @@ impl Known {
         host: &crate::needs::Host,
         outcomes: impl Iterator<Item = (&'a str, &'a Outcome)>,
     ) -> Vec<String> {
-        let here = |fails: &&Fails| match fails.place {
-            None => true,
-            Some(Place::Root) => host.root,
-            Some(Place::User) => !host.root,
-            Some(Place::V1) => !host.pure_v2,
-            Some(Place::V2) => host.pure_v2,
-        };
-        let expected: BTreeMap<&str, &Fails> =
-            self.fails.iter().filter(here).map(|f| (f.case.as_str(), f)).collect();
+        let expected: BTreeMap<&str, &Fails> = self.here(host).map(|f| (f.case.as_str(), f)).collect();
         let mut found = Vec::new();
         for (case, outcome) in outcomes {
             match (outcome, expected.get(case)) {
@@ -94,9 +103,13 @@ impl Known {
         found
     }
 
-    /// The list itself.
-    pub(crate) fn reasons(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.fails.iter().map(|fails| (fails.case.as_str(), fails.why.as_str()))
+    /// Why `case` fails on this host, where the list says so.
+    pub(crate) fn why(&self, host: &crate::needs::Host, case: &str) -> Option<&str> {
+        self.here(host).find(|fails| fails.case == case).map(|fails| fails.why.as_str())
+    }
+
+    fn here(&self, host: &crate::needs::Host) -> impl Iterator<Item = &Fails> {
+        self.fails.iter().filter(|fails| fails.places.iter().all(|place| place.is(host)))
     }
 }
 

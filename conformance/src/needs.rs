@@ -47,6 +47,8 @@ pub(crate) enum Need {
 pub(crate) struct Host {
     pub(crate) root: bool,
     pub(crate) pure_v2: bool,
+    /// systemd is the host's first process.
+    pub(crate) systemd: bool,
     user_namespaces: Result<(), String>,
     subordinate_ids: Result<(), String>,
     tun: Result<(), String>,
@@ -59,6 +61,7 @@ impl Host {
         Self {
             root,
             pure_v2: Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
+            systemd: Path::new("/run/systemd/system").is_dir(),
             user_namespaces: user_namespaces(),
             subordinate_ids: subordinate_ids(),
             tun: std::fs::OpenOptions::new()
@@ -94,7 +97,7 @@ impl Host {
                 lacks.map(|_| format!("needs root and the cgroup controller {name}"))
             }
             Need::Systemd => {
-                let has = self.root && self.pure_v2 && Path::new("/run/systemd/system").is_dir();
+                let has = self.root && self.pure_v2 && self.systemd;
                 (!has).then(|| "needs root, cgroup v2 and a running systemd".to_owned())
             }
             Need::Managed(name) => self.lacks_managed(name),

@@ -3,7 +3,7 @@
 //! Invariant: the last line is `N passed, N failed, N skipped`. A test that fails as the list says is neither passed nor failed but
 //! shown with its reason; one that fails or passes against the list is failed.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::account;
+use crate::account::{self, Account};
 use crate::case::Outcome;
 use crate::known;
 use crate::needs::Host;
@@ -58,17 +58,23 @@ pub(crate) fn suite(args: &Args) -> Result<ExitCode> {
     let (host, known) = (Host::measure(), known::runc_suite()?);
     writeln!(out, "runc {commit}; {}", host.describe())?;
     let mut totals = Totals::default();
-    let mut differences = Vec::new();
+    let (mut differences, mut explained) = (Vec::new(), Vec::new());
     for file in bench.files()? {
         let results = bench.run(&file)?;
         let judged = known.differences(&host, results.iter().map(|(name, outcome)| (name.as_str(), outcome)));
         let sums = judge(&results, &judged);
         writeln!(out, "{file:<28} {sums}")?;
+        for line in &judged {
+            writeln!(out, "  {line}")?;
+        }
         differences.extend(judged);
+        for (name, _) in results.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Failed(_))) {
+            explained.extend(known.why(&host, name).map(|why| format!("{name}: {why}")));
+        }
         totals.add(sums);
     }
-    for (name, why) in known.reasons() {
-        writeln!(out, "known: {name}: {why}")?;
+    for line in &explained {
+        writeln!(out, "known: {line}")?;
     }
     for difference in &differences {
         writeln!(out, "failed: {difference}")?;
@@ -88,11 +94,37 @@ fn absent(suite: Option<&Path>) -> Result<(&Path, String), String> {
     for program in ["bats", "jq", "script", "gawk"] {
         process::find(program).ok_or(format!("{program} is not installed"))?;
     }
+    images(suite)?;
     let version = std::fs::read_to_string(suite.join("VERSION")).unwrap_or_default();
     let mut git = Command::new("git");
     git.args(["-c", "safe.directory=*", "-C"]).arg(suite).args(["rev-parse", "--short", "HEAD"]);
     let commit = process::run(&mut git, Duration::from_secs(10)).map(|ended| ended.out).unwrap_or_default();
     Ok((suite, format!("{} {}", version.trim(), commit.trim())))
+}
+
+/// Without an image each test would ask for it in vain, or fail to unpack it.
+fn images(suite: &Path) -> Result<(), String> {
+    const XZ: &[u8] = b"\xfd7zXZ";
+    for name in ["busybox", "debian"] {
+        let image = suite.join(format!("tests/integration/testdata/{name}-{}.tar.xz", architecture()));
+        let mut magic = [0; XZ.len()];
+        std::fs::File::open(&image)
+            .and_then(|mut file| file.read_exact(&mut magic))
+            .map_err(|error| format!("read {}: {error}", image.display()))?;
+        if magic == XZ && process::find("xz").is_none() {
+            return Err(format!("xz is not installed, and {} needs it", image.display()));
+        }
+    }
+    Ok(())
+}
+
+/// In Go's words.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
 }
 
 /// A copy by the name that the tests expect in messages.
@@ -141,7 +173,9 @@ impl Bench<'_> {
         command.args(["--quiet", "--return", "--command", &tests, "/dev/null"]);
         command.current_dir(self.suite).env("RUNC", &self.runtime).env("PATH", self.path()?);
         command.env("TERM", "dumb");
-        command.envs(subordinate_ids().unwrap_or_default());
+        if !nix::unistd::geteuid().is_root() {
+            command.envs(features(&account::own()?));
+        }
         if self.args.systemd {
             command.env("RUNC_USE_SYSTEMD", "1");
         }
@@ -156,11 +190,7 @@ impl Bench<'_> {
         if process::find("go").is_some() {
             return Ok(path);
         }
-        let arch = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
-        };
+        let arch = architecture();
         let stand_in = self.work.join("go");
         std::fs::write(&stand_in, format!("#!/bin/sh\n[ \"$*\" = 'env GOARCH' ] && echo {arch}\n"))?;
         std::fs::set_permissions(&stand_in, std::fs::Permissions::from_mode(0o755))?;
@@ -169,13 +199,20 @@ impl Bench<'_> {
     }
 }
 
-/// An ordinary user's, in the words of runc's tests/rootless.sh; without them the tests map one id.
-fn subordinate_ids() -> Option<Vec<(String, String)>> {
-    if nix::unistd::geteuid().is_root() {
-        return None;
+/// What an ordinary user has, in the words of runc's tests/rootless.sh: ids, and cgroups that root gave to him.
+fn features(user: &Account) -> Vec<(String, String)> {
+    let mut all = subordinate_ids(user).unwrap_or_default();
+    let mut features = if all.is_empty() { Vec::new() } else { vec!["idmap"] };
+    if is_delegated() {
+        features.push("cgroup");
     }
-    let user = account::own().ok()?;
-    let mut all = vec![("ROOTLESS_FEATURES".to_owned(), "idmap".to_owned())];
+    all.push(("ROOTLESS_FEATURES".to_owned(), features.join("+")));
+    all
+}
+
+/// Without them the tests map one id.
+fn subordinate_ids(user: &Account) -> Option<Vec<(String, String)>> {
+    let mut all = Vec::new();
     for (kind, file) in [("UID", "/etc/subuid"), ("GID", "/etc/subgid")] {
         let text = std::fs::read_to_string(file).ok()?;
         let line = text.lines().find_map(|line| line.strip_prefix(&user.name)?.strip_prefix(':'))?;
@@ -184,6 +221,15 @@ fn subordinate_ids() -> Option<Vec<(String, String)>> {
         all.push((format!("ROOTLESS_{kind}MAP_LENGTH"), length.to_owned()));
     }
     Some(all)
+}
+
+/// Whether this user may make cgroups below the path that the tests use, on v1 or on v2.
+fn is_delegated() -> bool {
+    let may = |dir: &str| {
+        let dir = Path::new("/sys/fs/cgroup").join(dir).join("runc-cgroups-integration-test");
+        nix::unistd::access(&dir, nix::unistd::AccessFlags::W_OK).is_ok()
+    };
+    may("") || may("memory")
 }
 
 /// What bats wrote. A test that fails may leave a program behind that keeps bats' output open, and bats waits for its end: where nothing
@@ -244,7 +290,8 @@ fn parse(stem: &str, text: &str) -> Vec<(String, Outcome)> {
 fn add_reason(reason: &mut String, line: &str) {
     const MOST: usize = 500;
     let line = line.trim_start_matches(['#', ' ']);
-    if (line.ends_with(" failed") || line.contains("level=error")) && reason.len() < MOST {
+    let is_command = line.ends_with("' failed") || line.contains("' failed with status ");
+    if (is_command || line.contains("level=error")) && reason.len() < MOST {
         let between = if reason.is_empty() { "" } else { "; " };
         reason.push_str(between);
         reason.push_str(line);
@@ -275,10 +322,13 @@ mod tests {
 
     #[test]
     fn tap_is_read_and_a_lost_test_has_failed() {
-        let text = "1..4\r\nok 1 one\r\nnot ok 2 two [x]\r\n# (in x)\r\n#   `[ 1 ]' failed\r\n# level=error\r\nok 3 three # skip test requires root\r\n";
+        let text = "1..4\r\nok 1 one\r\nnot ok 2 two [x]\r\n# (in x)\r\n#   `[ 1 ]' failed with status 2\r\n# level=error\r\nok 3 three # skip test requires root\r\n";
         let expected = [
             ("f: one".to_owned(), Outcome::Passed),
-            ("f: two [x]".to_owned(), Outcome::Failed("`[ 1 ]' failed; level=error".to_owned())),
+            (
+                "f: two [x]".to_owned(),
+                Outcome::Failed("`[ 1 ]' failed with status 2; level=error".to_owned()),
+            ),
             ("f: three".to_owned(), Outcome::NotRun("test requires root".to_owned())),
             ("f: all".to_owned(), Outcome::Failed("3 of 4 tests came to an end".to_owned())),
         ];
