@@ -5,6 +5,8 @@ use anyhow::{Context, Result};
 pub(crate) struct Account {
     pub(crate) name: String,
     pub(crate) home: String,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
 }
 
 /// The user who runs this.
@@ -22,6 +24,12 @@ fn find(wanted: impl Fn(&[&str]) -> bool) -> Result<Option<Account>> {
     let text = std::fs::read_to_string("/etc/passwd").context("read /etc/passwd")?;
     let line = text.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|line| wanted(line));
     Ok(line.and_then(|line| {
-        Some(Account { name: (*line.first()?).to_owned(), home: (*line.get(5)?).to_owned() })
+        let number = |at: usize| line.get(at)?.parse().ok();
+        Some(Account {
+            name: (*line.first()?).to_owned(),
+            home: (*line.get(5)?).to_owned(),
+            uid: number(2)?,
+            gid: number(3)?,
+        })
     }))
 }

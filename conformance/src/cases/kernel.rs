@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use super::somebody::{self, Somebody};
 use crate::bundle::{Bundle, push, put};
 use crate::case::{BOUND, Case, Ctx};
 use crate::needs::Need;
@@ -54,6 +55,12 @@ pub(crate) const CASES: &[Case] = &[
     case("kernel/hooks-without-memfd_create", |ctx| hooks(ctx, "memfd_create")),
     case("kernel/hooks-without-clone3", |ctx| hooks(ctx, "clone3")),
     case("kernel/the-table-of-ps-without-clone3", table),
+    Case {
+        name: "kernel/a-range-through-newuidmap-without-clone3",
+        source: SOURCE,
+        needs: &[Need::Root, Need::Program("setpriv"), Need::Program("newuidmap")],
+        run: ranges,
+    },
     Case {
         name: "kernel/the-program-stays-read-only-without-execveat",
         source: "CVE-2019-5736: no container gets hold of the runtime's file in a way that can be written",
@@ -315,6 +322,31 @@ fn table(ctx: &Ctx) -> Result<()> {
     for calls in answers("clone3") {
         let ended = run_without(ctx, &calls, &["ps", &id])?.success()?;
         ensure!(ended.out.split_whitespace().any(|word| word == pid), "without {calls}: {}", ended.out);
+    }
+    Ok(())
+}
+
+/// For an ordinary user, whose filter is root's: one of his own would take its rights from `newuidmap`.
+fn ranges(ctx: &Ctx) -> Result<()> {
+    let (user, users, groups) = somebody::with_ranges()?;
+    let mut somebody = Somebody::new(ctx, user, &["wait"], |config| {
+        let map = |first: u32| json!([{"containerID": 0, "hostID": user, "size": 1}, {"containerID": 1, "hostID": first, "size": 1000}]);
+        put(config, "/linux/uidMappings", map(users));
+        put(config, "/linux/gidMappings", map(groups));
+    })?;
+    let expected = [format!("0 {user} 1"), format!("1 {users} 1000")];
+    let lines = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    };
+    for (at, calls) in answers("clone3").into_iter().enumerate() {
+        somebody.without(&calls);
+        let id = ctx.id(&format!("r{at}"));
+        somebody.rt(ctx, &["create", "--bundle", somebody.bundle.path()?, &id])?.success()?;
+        somebody.rt(ctx, &["start", &id])?.success()?;
+        let inside = ["exec", &id, "/probe", "cat", "/proc/1/uid_map"];
+        let seen = somebody.rt(ctx, &inside)?.success()?.out;
+        ensure!(lines(&seen) == expected, "without {calls}: {seen}");
+        somebody.rt(ctx, &["delete", "--force", &id])?.success()?;
     }
     Ok(())
 }

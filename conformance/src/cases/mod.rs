@@ -30,6 +30,7 @@ mod redirects;
 mod rootless;
 mod rootless_cgroups;
 mod seccomp;
+mod somebody;
 mod state;
 mod systemd;
 mod traps;

@@ -1,13 +1,13 @@
 //! Cgroups of an ordinary user: none, some of v1, one of another's, or one that his systemd makes.
 
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::bundle::{self, Bundle, put};
+use super::somebody::{SOMEBODY, Somebody};
+use crate::bundle::put;
 use crate::case::{BOUND, Case, Ctx, not_run};
 use crate::needs::Need;
 use crate::process::{self, Ended};
@@ -52,9 +52,6 @@ pub(crate) const CASES: &[Case] = &[
         run: scope,
     },
 ];
-
-/// Nobody in particular.
-const SOMEBODY: u32 = 54_321;
 
 /// What root gives to a user: a directory in each hierarchy of v1.
 #[derive(Debug, Default)]
@@ -104,50 +101,6 @@ fn delegated(ctx: &Ctx) -> Result<()> {
     let seen = ended.success()?.out;
     ensure!(seen.contains(&format!(":pids:/{name}/{id}\n")), "{seen}");
     Ok(())
-}
-
-/// An ordinary user outside of every cgroup that is his, with a bundle.
-struct Somebody {
-    user: u32,
-    bundle: Bundle,
-    place: tempfile::TempDir,
-}
-
-impl Somebody {
-    fn new(ctx: &Ctx, user: u32, words: &[&str], edit: impl FnOnce(&mut Value)) -> Result<Self> {
-        // The case's own directory is root's.
-        let place = tempfile::Builder::new().prefix("conformance.").tempdir_in(crate::work_root())?;
-        let bundle = Bundle::make(place.path().join("bundle"), &ctx.binaries.join("probe"))?;
-        let mut config = bundle::config(words, false);
-        for key in ["/linux/uidMappings/0/hostID", "/linux/gidMappings/0/hostID"] {
-            put(&mut config, key, json!(user));
-        }
-        edit(&mut config);
-        bundle.write(&config)?;
-        let state = place.path().join("state");
-        std::fs::create_dir(&state)?;
-        for own in [place.path(), &state, &bundle.root()] {
-            std::fs::set_permissions(own, std::fs::Permissions::from_mode(0o755))?;
-            chown(own, Some(user), Some(user))?;
-        }
-        Ok(Self { user, bundle, place })
-    }
-
-    /// The runtime as this user.
-    fn rt(&self, ctx: &Ctx, args: &[&str]) -> Result<Ended> {
-        let subject = ctx.subject.command();
-        let mut command = Command::new("setpriv");
-        let user = self.user.to_string();
-        command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
-        command.arg(subject.get_program()).args(subject.get_args());
-        command.arg("--root").arg(self.place.path().join("state"));
-        command.env("XDG_RUNTIME_DIR", format!("/run/user/{user}"));
-        process::run(command.args(args), BOUND)
-    }
-
-    fn run(&self, ctx: &Ctx) -> Result<Ended> {
-        self.rt(ctx, &["run", "--bundle", self.bundle.path()?, &ctx.id("c")])
-    }
 }
 
 /// Runs a container as such a user.
