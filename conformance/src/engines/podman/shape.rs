@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{CONMON, PODMAN, podman};
 use crate::case::{Case, Ctx};
-use crate::engines::engine::{Cli, MEMORY_FILES, PIDS_FILES, expect, folder, here, init, own_namespace};
+use crate::engines::engine::{Cli, IMAGE, MEMORY_FILES, PIDS_FILES, expect, folder, here, init, own_namespace};
 use crate::needs::Need;
 
 const NEEDS: &[Need] = &[PODMAN, CONMON, Need::UserIds];
@@ -27,6 +27,7 @@ pub(in crate::engines) const CASES: &[Case] = &[
     flag("engines/podman-read-only", NEEDS, read_only),
     flag("engines/podman-tmpfs", NEEDS, tmpfs),
     flag("engines/podman-volume", NEEDS, volume),
+    flag("engines/podman-mount-image-and-overlay", NEEDS, overlays),
     flag("engines/podman-mount-propagation", ROOT, propagation),
     flag("engines/podman-cap-drop-and-add", NEEDS, caps),
     flag("engines/podman-security-opt-seccomp", NEEDS, seccomp),
@@ -136,6 +137,21 @@ fn volume(ctx: &Ctx) -> Result<()> {
         .success()?
         .out("touch /ro/x: EROFS\nwrite /rw/y text: ok\nfrom the host")?;
     ensure!(std::fs::read_to_string(dir.join("y"))? == "text");
+    Ok(())
+}
+
+/// podman leaves both to the runtime, as overlays over directories of its store.
+fn overlays(ctx: &Ctx) -> Result<()> {
+    let (podman, dir) = (podman(ctx)?, folder(ctx, "below")?);
+    std::fs::write(dir.join("file"), "from the host")?;
+    let (image, volume) =
+        (format!("type=image,src={IMAGE},dst=/image"), format!("{}:/over:O", dir.display()));
+    let words = ["/probe", "touch", "/image/x", ",", "write", "/over/file", "text", ",", "cat", "/over/file"];
+    podman
+        .run(&["--mount", &image, "--volume", &volume], &words)?
+        .success()?
+        .out("touch /image/x: EROFS\nwrite /over/file text: ok\ntext")?;
+    ensure!(std::fs::read_to_string(dir.join("file"))? == "from the host");
     Ok(())
 }
 
