@@ -25,18 +25,22 @@ pub(crate) const CASES: &[Case] = &[
     case("kernel/without-fsopen", |ctx| lives(ctx, "fsopen")),
     case("kernel/without-fsconfig", |ctx| lives(ctx, "fsconfig")),
     case("kernel/without-fsmount", |ctx| lives(ctx, "fsmount")),
-    case("kernel/without-open_tree", |ctx| lives(ctx, "open_tree")),
+    case("kernel/without-open_tree", |ctx| lives(ctx, "open_tree_attr,open_tree")),
     case("kernel/without-move_mount", |ctx| lives(ctx, "move_mount")),
-    case("kernel/without-mount_setattr", |ctx| lives(ctx, "mount_setattr")),
+    case("kernel/without-open_tree_attr", |ctx| lives(ctx, "open_tree_attr")),
+    case("kernel/without-mount_setattr", |ctx| lives(ctx, "open_tree_attr,mount_setattr")),
     case("kernel/without-close_range", |ctx| lives(ctx, "close_range")),
     case("kernel/without-execveat", |ctx| lives(ctx, "execveat")),
     case("kernel/without-memfd_create", |ctx| lives(ctx, "memfd_create")),
     case("kernel/without-statx-and-faccessat2", |ctx| lives(ctx, "statx,faccessat2")),
     case("kernel/without-what-5.4-lacks", |ctx| {
-        lives(ctx, "clone3=E2BIG,openat2,mount_setattr,close_range,faccessat2,setns-of-processes=EINVAL")
+        lives(
+            ctx,
+            "clone3=E2BIG,openat2,open_tree_attr,mount_setattr,close_range,faccessat2,setns-of-processes=EINVAL",
+        )
     }),
     case("kernel/without-every-newer-mount-call", |ctx| {
-        lives(ctx, "openat2,fsopen,fsconfig,fsmount,open_tree,move_mount,mount_setattr,close_range")
+        lives(ctx, &format!("openat2,{MOUNTING},close_range"))
     }),
     Case {
         name: "kernel/a-user-namespace-without-the-newer-mount-calls",
@@ -190,7 +194,7 @@ fn step_by_step(ctx: &Ctx, calls: &str) -> Result<()> {
     run_without(ctx, calls, &["delete", &id])?.success().map(drop)
 }
 
-const MOUNTING: &str = "open_tree,move_mount,fsopen,fsconfig,fsmount,mount_setattr";
+const MOUNTING: &str = "open_tree_attr,open_tree,move_mount,fsopen,fsconfig,fsmount,mount_setattr";
 
 /// Nothing can be handed over, but what the mapped root reaches by itself is mounted for him.
 fn mapped(ctx: &Ctx) -> Result<()> {

@@ -73,9 +73,7 @@ fn is_exposed(image: &OwnedFd) -> io::Result<bool> {
 }
 
 fn readonly_mount(image: &OwnedFd) -> io::Result<OwnedFd> {
-    let tree = mount::clone_tree(image, 0)?;
-    mount::set_attrs(&tree, libc::MOUNT_ATTR_RDONLY, 0, 0)?;
-    Ok(tree)
+    mount::clone_tree_with(image, 0, (libc::MOUNT_ATTR_RDONLY, 0))
 }
 
 fn sealed_copy(image: &OwnedFd) -> io::Result<OwnedFd> {

@@ -49,11 +49,7 @@ const TOP: &CStr = c"/sys/fs/cgroup";
 fn whole(top: &CStr, planned: &Mount, view: CgroupView) -> std::io::Result<OwnedFd> {
     let Change { set, clear } = planned.attrs.own;
     match view {
-        CgroupView::Bound => {
-            let tree = mount::clone_tree_at(top, libc::AT_RECURSIVE)?;
-            mount::set_attrs(&tree, set, clear, libc::AT_RECURSIVE)?;
-            Ok(tree)
-        }
+        CgroupView::Bound => mount::clone_tree_at_with(top, libc::AT_RECURSIVE, (set, clear)),
         CgroupView::Namespaced => fresh::make("cgroup2", "cgroup", &[], set).map_err(|(source, _)| source),
     }
 }

@@ -40,6 +40,7 @@ mod x86_64 {
     use std::mem::MaybeUninit;
     use std::sync::atomic::Ordering;
 
+    use super::super::mount::OPEN_TREE_ATTR;
     use super::{FOUND, OUT_OF_REACH, READ_ONLY};
 
     // The stack begins with the number of words; rdx is the C library's. Both are as they were when its own entry begins.
@@ -203,19 +204,30 @@ mod x86_64 {
 
     /// Returns when it cannot be done here.
     fn start_again(words: *const usize, env: *const usize) {
-        let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
-        // The kernel reads a path that ends with NUL.
-        let tree = call(libc::SYS_open_tree, AT_FDCWD, address(SELF.as_ptr()), flags);
-        let Ok(tree) = usize::try_from(tree) else { return };
+        let Some(tree) = read_only_copy() else { return };
         let empty = address(c"".as_ptr());
-        // The kernel reads exactly the size given.
-        let attr = address(&raw const ONLY_READ);
-        let set =
-            call5(libc::SYS_mount_setattr, &[tree, empty, AT_EMPTY_PATH, attr, size_of_val(&ONLY_READ)]);
-        if set == 0 {
-            // Both lists are the kernel's own of this process. It returns only where it fails.
-            call5(libc::SYS_execveat, &[tree, empty, address(words), address(env), AT_EMPTY_PATH]);
-        }
+        // Both lists are the kernel's own of this process. It returns only where it fails.
+        call5(libc::SYS_execveat, &[tree, empty, address(words), address(env), AT_EMPTY_PATH]);
         call(libc::SYS_close, tree, 0, 0);
+    }
+
+    /// A detached mount of the program's file: by one call since Linux 6.15, by two before.
+    fn read_only_copy() -> Option<usize> {
+        let (own, flags) = (address(SELF.as_ptr()), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+        let (attr, size) = (address(&raw const ONLY_READ), size_of_val(&ONLY_READ));
+        // The kernel reads a path that ends with NUL, and exactly the size given.
+        let tree = call5(OPEN_TREE_ATTR, &[AT_FDCWD, own, flags, attr, size]);
+        if let Ok(tree) = usize::try_from(tree) {
+            return Some(tree);
+        }
+        let tree = usize::try_from(call(libc::SYS_open_tree, AT_FDCWD, own, flags)).ok()?;
+        let empty = address(c"".as_ptr());
+        match call5(libc::SYS_mount_setattr, &[tree, empty, AT_EMPTY_PATH, attr, size]) {
+            0 => Some(tree),
+            _ => {
+                call(libc::SYS_close, tree, 0, 0);
+                None
+            }
+        }
     }
 }

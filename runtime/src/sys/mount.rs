@@ -21,6 +21,8 @@ const FSCONFIG_SET_FLAG: u32 = 0;
 const FSCONFIG_SET_STRING: u32 = 1;
 const FSCONFIG_CMD_CREATE: u32 = 6;
 const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
+/// Numbered alike on all machines, as `open_tree` is; the libc crate has it for one of them.
+pub const OPEN_TREE_ATTR: libc::c_long = libc::SYS_open_tree + 39;
 
 /// struct mount_attr of linux/mount.h.
 #[repr(C)]
@@ -90,17 +92,51 @@ pub fn clone_tree_at(path: &CStr, recursive: i32) -> io::Result<OwnedFd> {
     open_tree((libc::AT_FDCWD, path), recursive, again)
 }
 
+/// `clone_tree` and `set_attrs` for all of the copy: one call since Linux 6.15. What that refuses is done step by step, which finds
+/// the right error.
+pub fn clone_tree_with(source: impl AsFd, recursive: i32, (set, clear): (u64, u64)) -> io::Result<OwnedFd> {
+    let source = source.as_fd();
+    open_tree_attr((source.as_raw_fd(), c""), recursive, (set, clear)).or_else(|_| {
+        let tree = clone_tree(source, recursive)?;
+        set_attrs(&tree, set, clear, recursive)?;
+        Ok(tree)
+    })
+}
+
+/// The same by an absolute path.
+pub fn clone_tree_at_with(path: &CStr, recursive: i32, (set, clear): (u64, u64)) -> io::Result<OwnedFd> {
+    open_tree_attr((libc::AT_FDCWD, path), recursive, (set, clear)).or_else(|_| {
+        let tree = clone_tree_at(path, recursive)?;
+        set_attrs(&tree, set, clear, recursive)?;
+        Ok(tree)
+    })
+}
+
+fn open_tree_attr(
+    (dir, path): (RawFd, &CStr),
+    recursive: i32,
+    (set, clear): (u64, u64),
+) -> io::Result<OwnedFd> {
+    let attrs = MountAttr { attr_set: set & !MOUNT_ATTR_IDMAP, attr_clr: clear, ..MountAttr::default() };
+    let (path, attrs, flags) = (path.as_ptr(), &raw const attrs, copying(path, recursive));
+    // SAFETY: the path is NUL-terminated and only read, and the kernel reads exactly the given size of the attributes.
+    owned(unsafe { libc::syscall(OPEN_TREE_ATTR, dir, path, flags, attrs, size_of::<MountAttr>()) })
+}
+
+fn copying(path: &CStr, recursive: i32) -> u32 {
+    let empty = if path.is_empty() { libc::AT_EMPTY_PATH.cast_unsigned() } else { 0 };
+    (recursive & libc::AT_RECURSIVE).cast_unsigned() | empty | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC
+}
+
 fn open_tree(
     (dir, path): (RawFd, &CStr),
     recursive: i32,
     again: impl FnOnce(bool) -> io::Result<OwnedFd>,
 ) -> io::Result<OwnedFd> {
-    let recursive = (recursive & libc::AT_RECURSIVE).cast_unsigned();
-    let empty = if path.is_empty() { libc::AT_EMPTY_PATH.cast_unsigned() } else { 0 };
-    let flags = recursive | empty | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
+    let flags = copying(path, recursive);
     // SAFETY: the path is NUL-terminated and only read.
     match owned(unsafe { libc::syscall(libc::SYS_open_tree, dir, path.as_ptr(), flags) }) {
-        Err(source) if is_missing(&source, libc::SYS_open_tree) => again(recursive != 0),
+        Err(source) if is_missing(&source, libc::SYS_open_tree) => again(recursive & libc::AT_RECURSIVE != 0),
         other => other,
     }
 }
