@@ -169,14 +169,8 @@ fn open_new(dir: &OwnedFd, name: &OsStr) -> nix::Result<OwnedFd> {
 
 /// Whether the open thing is a directory.
 pub fn is_directory(fd: impl AsFd) -> io::Result<bool> {
-    Ok(device_of_directory(fd)?.is_some())
-}
-
-/// Which file system an open directory is on; None for everything else.
-pub fn device_of_directory(fd: impl AsFd) -> io::Result<Option<libc::dev_t>> {
-    let found = fstatat(fd, "", AtFlags::AT_EMPTY_PATH)?;
-    let is_directory = SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR;
-    Ok(is_directory.then_some(found.st_dev))
+    let mode = fstatat(fd, "", AtFlags::AT_EMPTY_PATH)?.st_mode;
+    Ok(SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFDIR)
 }
 
 /// The permission bits of the open thing.
