@@ -95,7 +95,10 @@ pub fn start(order: &Order<'_>, target: OwnedFd) -> Result<(Spawned, Option<Owne
         Some(libc::EBUSY) => not_in(&error),
         _ => error,
     })?;
-    match attend(order, &cgroup, &child, (&host_end, host)) {
+    let attended = attend(order, &cgroup, &child, (&host_end, host));
+    // Nobody needs them any more; with the others they go at the end of the process, which is the child's or comes before it.
+    std::mem::forget((proc, host_end, cgroup));
+    match attended {
         Ok(terminal) => Ok((child, terminal)),
         Err(error) => {
             undo::end(&child);

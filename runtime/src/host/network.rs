@@ -22,6 +22,8 @@ pub fn make(proc: &OwnedFd) -> Result<OwnedFd, Error> {
     // In any case: hooks are run in the runtime's own.
     ns::enter(&own, libc::CLONE_NEWNET)
         .map_err(|source| Error::system("go back to the runtime's network namespace", source))?;
+    // It goes with the others at the end of the process.
+    std::mem::forget(own);
     made
 }
 
