@@ -5,7 +5,9 @@ use serde_json::Value;
 
 use super::{CONMON, PODMAN, podman};
 use crate::case::{Case, Ctx};
-use crate::engines::engine::{Cli, IMAGE, MEMORY_FILES, PIDS_FILES, expect, folder, here, init, own_namespace};
+use crate::engines::engine::{
+    Cli, IMAGE, MEMORY_FILES, PIDS_FILES, expect, folder, here, init, own_namespace,
+};
 use crate::needs::Need;
 
 const NEEDS: &[Need] = &[PODMAN, CONMON, Need::UserIds];
