@@ -50,10 +50,12 @@ impl Builder for Buildah {
     }
 
     fn build(&self, place: &Place, recipe: &Recipe) -> Result<Ended> {
-        // The host's network: chroot has no other.
-        let fixed = ["bud", "--quiet", "--layers", "--format=docker", "--isolation=chroot"];
+        let fixed = ["bud", "--quiet", "--layers", "--format=docker", "--isolation=oci", "--network=none"];
         let mut command = self.command(&fixed);
-        command.args(["--pull=never", "--tag"]).arg(recipe.slug());
+        // Debian's crun refuses hybrid hosts.
+        command
+            .args(["--runtime=runc", "--identity-label=false", "--pull=never", "--tag"])
+            .arg(recipe.slug());
         builder::build_of(recipe, place, &mut command)
     }
 
@@ -73,7 +75,13 @@ impl Builder for Buildah {
             };
             let entry = index["manifests"].as_array().into_iter().flatten().find(named);
             let digest = entry.and_then(|entry| entry["digest"].as_str()).context("find the image")?;
-            images.insert(recipe.name.clone(), reader.layout(&out.join("blobs"), digest)?);
+            let mut image = reader.layout(&out.join("blobs"), digest)?;
+            // As it is kept: the layout's form has no HEALTHCHECK, SHELL and ONBUILD.
+            let mut inspect = self.command(&["inspect", "--type=image"]);
+            let kept = process::run(inspect.arg(recipe.slug()), PATIENCE)?.success()?.out;
+            let kept: serde_json::Value = serde_json::from_str(&kept)?;
+            image.config = serde_json::from_str(kept["Config"].as_str().context("find the config")?)?;
+            images.insert(recipe.name.clone(), image);
         }
         Ok(images)
     }

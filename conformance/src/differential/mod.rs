@@ -129,7 +129,7 @@ fn start(name: &str, place: &Place) -> Result<Box<dyn Builder>> {
     let needed: &[&str] = match name {
         "docker" => &["dockerd", "docker", "setpriv", "unshare"],
         "buildkit" => &["buildkitd", "buildctl", "runc", "setpriv", "unshare"],
-        "buildah" => &["buildah"],
+        "buildah" => &["buildah", "runc"],
         _ => bail!("{name} is no reference: docker, buildkit, buildah"),
     };
     if !nix::unistd::geteuid().is_root() {
