@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use super::process::{REOPENED, REOPENED_OUT};
 use crate::bundle::{push, put};
 use crate::case::{Case, Ctx};
 use crate::needs::Need;
@@ -55,6 +56,12 @@ pub(crate) const CASES: &[Case] = &[
         source: "runtime-spec config-linux.md#user-namespace-mappings",
         needs: &[Need::Root],
         run: user_range,
+    },
+    Case {
+        name: "namespaces/streams-are-the-mapped-users",
+        source: "crun: who is mapped may open /dev/stdout, a pipe of the engine's",
+        needs: &[Need::Root],
+        run: mapped_streams,
     },
     Case {
         name: "namespaces/user-of-another-container",
@@ -242,6 +249,20 @@ fn user_range(ctx: &Ctx) -> Result<()> {
         seen["groups"]
     );
     ensure!(seen["namespaces"]["user"] != of_host("user")?, "the host's user namespace");
+    Ok(())
+}
+
+/// Outside of the namespace only root can give the pipes to the user that they shall have.
+fn mapped_streams(ctx: &Ctx) -> Result<()> {
+    for uid in [0, 7] {
+        let bundle = ctx.bundle_named(&format!("user{uid}"), &REOPENED)?;
+        bundle.edit(|config| {
+            with_user_range(config);
+            put(config, "/process/user", json!({"uid": uid, "gid": 8}));
+        })?;
+        let seen = ctx.output(&bundle)?;
+        ensure!(seen == REOPENED_OUT, "user {uid}: {seen:?}");
+    }
     Ok(())
 }
 

@@ -40,6 +40,12 @@ pub(crate) const CASES: &[Case] = &[
         run: own_null,
     },
     Case {
+        name: "process/streams-are-the-users",
+        source: "runc, crun: the user of the process may open /dev/stdout, a pipe of the engine's",
+        needs: &[Need::Root],
+        run: own_streams,
+    },
+    Case {
         name: "process/umask",
         source: "runtime-spec config.md#user: umask; runc: 0022 by default",
         needs: &[],
@@ -130,6 +136,21 @@ fn uid_gid_groups(ctx: &Ctx) -> Result<()> {
     ensure!(seen["groups"] == json!([8, 9, 100]), "groups: {}", seen["groups"]);
     Ok(())
 }
+
+fn own_streams(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&REOPENED)?;
+    bundle.set("/process/user", json!({"uid": 1234, "gid": 567}))?;
+    let seen = ctx.output(&bundle)?;
+    ensure!(seen == REOPENED_OUT, "run: {seen:?}");
+    let id = ctx.waiting("waiting")?;
+    let words = [&["exec", "--user", "1234", id.as_str(), "/probe"][..], &REOPENED].concat();
+    ctx.rt(&words)?.success()?.out(REOPENED_OUT)?;
+    Ok(())
+}
+
+/// What writes to its standard output by a name of it.
+pub(super) const REOPENED: [&str; 3] = ["write", "/proc/self/fd/1", "opened\n"];
+pub(super) const REOPENED_OUT: &str = "opened\nwrite /proc/self/fd/1 opened\n: ok\n";
 
 fn no_caller_groups(ctx: &Ctx) -> Result<()> {
     let bundle = ctx.bundle(&["show"])?;

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
+use nix::unistd::geteuid;
 
 use super::spawn::{Birth, Placed, Spawned, spawn};
 use super::{cgroup, console, ids, in_place, net_devices, network, proc, rdt, seccomp_agent, sources, undo};
 use crate::error::{Error, Kind};
 use crate::init::hooks::{self, Moment, State};
-use crate::init::{self, Host, Kit, Ready};
+use crate::init::{self, Host, Kit, Ready, streams};
 use crate::plan::Plan;
 use crate::plan::Side;
 use crate::plan::cgroup::Version;
@@ -102,12 +103,22 @@ type Parts = (Spawned, HostEnd, Kept);
 
 type Opened<'a> = (&'a OwnedFd, Option<OwnedFd>, (HostEnd, InitEnd));
 
+/// The user of the container's process as root has him, where that is another and his streams are no terminal.
+fn mapped_user(plan: &Plan) -> Option<u32> {
+    let ids = plan.ids.as_ref().filter(|_| plan.process.terminal.is_none() && geteuid().is_root())?;
+    ids.users.outside(plan.process.user.uid)
+}
+
 fn with_cgroup(
     order: &Order<'_>,
     cgroup: &cgroup::Made,
     (proc, start, (host_end, init_end)): Opened<'_>,
 ) -> Result<Parts, Error> {
     let plan = order.plan;
+    if let Some(uid) = mapped_user(plan) {
+        // Out here, where their owner is known: in the user namespace he has no number.
+        streams::give_to(uid)?;
+    }
     let opened = sources::open(plan, proc)?;
     let ours = Ours { wire: host_end, proc, idmaps: sources::kept(plan, &opened)? };
     let mut kit = Kit {

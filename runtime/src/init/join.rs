@@ -7,7 +7,7 @@ use nix::sys::stat::Mode;
 
 use super::{
     Around, Dumpable, Ends, Host, Prepared, console, fds, give_up_rights, keyring, leave, namespaces,
-    own_session, pass_on, program, root, sched, signals,
+    own_session, pass_on, program, root, sched, signals, streams,
 };
 use crate::error::Error;
 use crate::plan::Keyring;
@@ -72,6 +72,8 @@ fn prepare(planned: &Joining, kit: &Kit<'_>) -> Result<Prepared, Error> {
     if let Some(terminal) = process.terminal {
         let peer = console::open(terminal, &root, &kit.wire)?;
         console::take(&peer, &process.user)?;
+    } else {
+        streams::give_to(process.user.uid)?;
     }
     match &planned.cpus {
         Some(cpus) => sched::set_affinity(0, cpus)?,

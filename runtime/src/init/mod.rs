@@ -263,7 +263,7 @@ fn mount_everything(plan: &Plan, kit: &Kit<'_>, mut sources: Sources) -> Result<
     // The root is what it will be, and the limits on descriptors are still the runtime's.
     match peer {
         Some(peer) => console::take(&peer, &plan.process.user)?,
-        None => streams::replace_null(kit.proc, &root, planned::null(plan))?,
+        None => streams::make_own(kit.proc, &root, (planned::null(plan), plan.process.user.uid))?,
     }
     sys::staged::end();
     Ok(root)

@@ -1,37 +1,69 @@
-//! Standard streams that are the null device become the container's own.
+//! Standard streams: those that are the null device become the container's own, the others its user's.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, makedev};
+use nix::unistd::{Uid, fchown};
 
 use crate::error::Error;
 use crate::plan::devices::Null;
 use crate::sys::{fds, path};
 
-/// The host's device has no name in the container: whoever looks for the file behind the stream (CRIU, a label, a program that opens
-/// /proc/self/fd/0 again) would find nothing. Where the container has no null device that opens, the host's stays, as with runc.
-pub fn replace_null(proc: &OwnedFd, root: &OwnedFd, lies: Null) -> Result<(), Error> {
+/// The host's null device has no name in the container: whoever looks for the file behind the stream (CRIU, a label, a program that
+/// opens /proc/self/fd/0 again) would find nothing. Where the container has no null device that opens, the host's stays, as with runc.
+pub fn make_own(proc: &OwnedFd, root: &OwnedFd, (lies, uid): (Null, u32)) -> Result<(), Error> {
+    let mut null = None;
+    each(&mut |stream, found| {
+        if !is_null(found) {
+            return give(stream, found, uid);
+        }
+        let own = null.get_or_insert_with(|| match lies {
+            Null::Made => made_null(root),
+            Null::Unknown => own_null(proc, root),
+        });
+        let Some(own) = own else { return Ok(()) };
+        let number = stream.as_raw_fd();
+        fds::replace_stdio(own, number)
+            .map_err(|source| Error::system(format!("put /dev/null on descriptor {number}"), source))
+    })?;
+    if let Some(own) = null.flatten() {
+        super::fds::leave(own);
+    }
+    Ok(())
+}
+
+/// Gives all to the user.
+pub fn give_to(uid: u32) -> Result<(), Error> {
+    each(&mut |stream, found| give(stream, found, uid))
+}
+
+/// Tells those that are open.
+fn each(deed: &mut dyn FnMut(BorrowedFd<'_>, &FileStat) -> Result<(), Error>) -> Result<(), Error> {
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    let streams = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-    let null = |stream: &&std::os::fd::BorrowedFd<'_>| fstat(stream).is_ok_and(|found| is_null(&found));
-    let mut streams = streams.iter().filter(null).peekable();
-    if streams.peek().is_none() {
+    for stream in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] {
+        if let Ok(found) = fstat(stream) {
+            deed(stream, &found)?;
+        }
+    }
+    Ok(())
+}
+
+/// A pipe or a file that an engine has passed can be opened again, as /dev/stdout, by nobody but its owner. What cannot be given away
+/// stays: an owner that the user namespace does not know, a file system that is read-only.
+fn give(stream: BorrowedFd<'_>, found: &FileStat, uid: u32) -> Result<(), Error> {
+    let kind = SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT;
+    if found.st_uid == uid || !matches!(kind, SFlag::S_IFIFO | SFlag::S_IFREG) {
         return Ok(());
     }
-    let own = match lies {
-        Null::Made => made_null(root),
-        Null::Unknown => own_null(proc, root),
-    };
-    let Some(own) = own else { return Ok(()) };
-    for stream in streams {
-        let number = stream.as_raw_fd();
-        fds::replace_stdio(&own, number)
-            .map_err(|source| Error::system(format!("put /dev/null on descriptor {number}"), source))?;
+    match fchown(stream, Some(Uid::from_raw(uid)), None) {
+        Ok(()) | Err(Errno::EPERM | Errno::EINVAL | Errno::EROFS) => Ok(()),
+        Err(errno) => {
+            Err(Error::system(format!("give descriptor {} to user {uid}", stream.as_raw_fd()), errno))
+        }
     }
-    super::fds::leave(own);
-    Ok(())
 }
 
 /// Nothing else can be there.
