@@ -120,7 +120,8 @@ fn dispatch(verb: Verb) -> Result<ExitCode> {
 fn measure(args: &bench::Args) -> Result<ExitCode> {
     let Some(builder) = &args.builder else { return bench::bench(args) };
     let (peers, rounds, filter) = (&args.peers, args.rounds.unwrap_or(3), &args.filter);
-    builders::bench(&builders::Wanted { builder, peers, rounds, filter })
+    let work = args.work.clone().unwrap_or_else(work_root);
+    builders::bench(&builders::Wanted { builder, peers, rounds, filter, work: &work })
 }
 
 /// Every case there is, by topic.

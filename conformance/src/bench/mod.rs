@@ -45,6 +45,9 @@ pub(crate) struct Args {
     /// A builder to compare it with: docker, buildkit (buildkitd and buildctl on PATH), buildah. May be given several times.
     #[arg(long = "peer", requires = "builder")]
     pub(crate) peers: Vec<String>,
+    /// Where builders work [default: /var/tmp]. An ext4 without a journal makes files slowly for minutes after others were deleted
+    #[arg(long, requires = "builder", value_name = "DIR")]
+    pub(crate) work: Option<PathBuf>,
     /// How often each workload is measured [default: 60, of builders 3]; a third as often with pauses.
     #[arg(long)]
     pub(crate) rounds: Option<u32>,

@@ -30,6 +30,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) rounds: u32,
     /// Only cases whose name contains one of these.
     pub(crate) filter: &'a [String],
+    /// Where they work.
+    pub(crate) work: &'a Path,
 }
 
 /// State of the cache when a build begins.
@@ -41,7 +43,7 @@ type Costs = BTreeMap<(usize, &'static str), Vec<Cost>>;
 /// Measures, and prints the table.
 pub(crate) fn bench(args: &Wanted<'_>) -> Result<ExitCode> {
     let binaries = build::beside()?;
-    let work = tempfile::Builder::new().prefix("builders.").tempdir_in(crate::work_root())?;
+    let work = tempfile::Builder::new().prefix("builders.").tempdir_in(args.work)?;
     let place = Place::make(work.path(), &binaries)?;
     let binary = match args.builder {
         "ours" => binaries.join("builder"),
