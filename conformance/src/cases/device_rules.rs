@@ -19,6 +19,12 @@ pub(crate) const CASES: &[Case] = &[
         run: enforced,
     },
     Case {
+        name: "cgroups/tun-needs-no-device-rule",
+        source: "runc, crun: /dev/net/tun is among the devices that are always allowed",
+        needs: &[Need::Root],
+        run: tun,
+    },
+    Case {
         name: "cgroups/device-rules-replace-those-left-behind",
         source: "runc's cgroups/devices: programs that are attached already are removed",
         needs: &[Need::Managed("devices")],
@@ -79,6 +85,16 @@ fn enforced(ctx: &Ctx) -> Result<()> {
     Ok(())
 }
 
+fn tun(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&["open", "/dev/net/tun", "r"])?;
+    let node = json!({"path": "/dev/net/tun", "type": "c", "major": 10, "minor": 200, "fileMode": 438});
+    bundle.edit(|config| push(config, "/linux/devices", node))?;
+    let seen = ctx.output(&bundle)?;
+    // The kernel may have no such device; a rule answers EPERM.
+    ensure!(!seen.contains("EPERM"), "{seen}");
+    Ok(())
+}
+
 /// What is left of a container whose state was wiped: its cgroup, with rules that the next one does not have.
 fn left_behind(ctx: &Ctx) -> Result<()> {
     let path = format!("/{}-left", ctx.tag);
@@ -88,12 +104,12 @@ fn left_behind(ctx: &Ctx) -> Result<()> {
     ctx.rt(&["kill", &id, "KILL"])?.success()?;
     ctx.until_status(&id, "stopped")?;
     std::fs::remove_dir_all(ctx.state_root().join(&id))?;
-    let second = ctx.bundle_named("second", &["open", "/dev/tunnel", "r"])?;
+    let second = ctx.bundle_named("second", &["open", "/dev/fused", "r"])?;
     second.edit(|config| {
         put(config, "/linux/cgroupsPath", json!(path));
-        let node = json!({"path": "/dev/tunnel", "type": "c", "major": 10, "minor": 200, "fileMode": 438});
+        let node = json!({"path": "/dev/fused", "type": "c", "major": 10, "minor": 229, "fileMode": 438});
         push(config, "/linux/devices", node);
-        let rule = json!({"allow": true, "type": "c", "major": 10, "minor": 200, "access": "r"});
+        let rule = json!({"allow": true, "type": "c", "major": 10, "minor": 229, "access": "r"});
         push(config, "/linux/resources/devices", rule);
     })?;
     let ended = ctx.run(&second, &ctx.id("second"))?.success()?;

@@ -82,8 +82,9 @@ impl fmt::Display for Rule {
 }
 
 /// Nodes of any kind may be made, since they are of no use without the right to open them; then the default devices, the
-/// terminals of the container and its /dev/ptmx (runc's list).
-const ALWAYS: [Rule; 10] = [
+/// terminals of the container and its /dev/ptmx; and /dev/net/tun, without which no VPN runs in a container: it is of no use without
+/// rights over a network (runc's list).
+const ALWAYS: [Rule; 11] = [
     Rule { allow: true, kind: Some(Type::Char), major: None, minor: None, access: Access::MKNOD },
     Rule { allow: true, kind: Some(Type::Block), major: None, minor: None, access: Access::MKNOD },
     character(1, Some(3)),
@@ -94,6 +95,7 @@ const ALWAYS: [Rule; 10] = [
     character(1, Some(9)),
     character(136, None),
     character(5, Some(2)),
+    character(10, Some(200)),
 ];
 
 const fn character(major: u32, minor: Option<u32>) -> Rule {
