@@ -37,9 +37,11 @@ pub(super) fn block(rules: &Rules<'_>, abis: &[Abi]) -> Result<Vec<Instruction>,
         None if is_x86_64 => add(&mut ranges, X32, Code::Answer(KILL_THREAD)),
         None => {}
     }
-    let mut code = Vec::with_capacity(4 * ranges.len());
-    search(&ranges, &mut code);
-    Ok(code)
+    let mut block = Backwards { code: Vec::with_capacity(2 * ranges.len()), answers: Vec::new() };
+    // What was put there last is where the search begins.
+    block.search(&ranges);
+    block.code.reverse();
+    Ok(block.code)
 }
 
 fn add_ranges(rules: &Rules<'_>, abi: &Abi, ranges: &mut Vec<Range>) -> Result<(), Error> {
@@ -115,29 +117,70 @@ fn tests(rules: &Rules<'_>, said: &[Rule], abi: &Abi) -> Result<Vec<Instruction>
     Ok(code)
 }
 
-/// Halves the list until one range is left. Conditional jumps reach 255 instructions; the long way takes a plain one.
-fn search(ranges: &[Range], code: &mut Vec<Instruction>) {
-    let (low, high) = match ranges {
-        [] => return code.push(answer(KILL_THREAD)),
-        [Range { code: Code::Answer(value), .. }] => return code.push(answer(*value)),
-        [Range { code: Code::Tests(tests), .. }] => return code.extend_from_slice(tests),
-        many => many.split_at(many.len() / 2),
-    };
-    let first = high.first().map_or(0, |range| range.first);
-    let at = code.len();
-    code.push((IF_AT_LEAST, 0, 0, first));
-    search(low, code);
-    // Jumps count from the next instruction: those within the lower half stay right wherever it lies.
-    let distance = code.len() - at - 1;
-    let (jump, long) = match u8::try_from(distance) {
-        Ok(distance) => ((IF_AT_LEAST, distance, 0, first), None),
-        Err(_) => {
-            let distance = u32::try_from(distance).unwrap_or(u32::MAX);
-            ((IF_AT_LEAST, 0, 1, first), Some((JUMP, 0, 0, distance)))
+/// A block that grows from its end, since jumps lead forwards only: whatever is jumped to is there already.
+struct Backwards {
+    /// The last instruction first.
+    code: Vec<Instruction>,
+    /// Answers, and where each was given last.
+    answers: Vec<(u32, usize)>,
+}
+
+impl Backwards {
+    /// Halves the list until one range is left; gives where to go on for it.
+    fn search(&mut self, ranges: &[Range]) -> usize {
+        let (low, high) = match ranges {
+            [] => return self.answer(KILL_THREAD),
+            [Range { code: Code::Answer(value), .. }] => return self.answer(*value),
+            [Range { code: Code::Tests(tests), .. }] => {
+                self.code.extend(tests.iter().rev());
+                return self.code.len() - 1;
+            }
+            many => many.split_at(many.len() / 2),
+        };
+        let first = high.first().map_or(0, |range| range.first);
+        let (high, low) = (self.search(high), self.search(low));
+        let (high, low) = (self.reach(high, NEAR - 1), self.reach(low, NEAR));
+        let (jump, fall) = (self.distance(high), self.distance(low));
+        self.push((IF_AT_LEAST, short(jump), short(fall), first))
+    }
+
+    /// One for many: the kernel's time for a filter goes by its length.
+    fn answer(&mut self, value: u32) -> usize {
+        let near = self.code.len().saturating_sub(SHARED);
+        match self.answers.iter_mut().find(|(known, _)| *known == value) {
+            Some((_, at)) if *at >= near => return *at,
+            Some((_, at)) => *at = self.code.len(),
+            None => self.answers.push((value, self.code.len())),
         }
-    };
-    code.splice(at..=at, std::iter::once(jump).chain(long));
-    search(high, code);
+        self.push(answer(value))
+    }
+
+    /// The place, or that of a plain jump to it.
+    fn reach(&mut self, place: usize, near: usize) -> usize {
+        match self.distance(place) {
+            distance if distance <= near => place,
+            distance => self.push((JUMP, 0, 0, u32::try_from(distance).unwrap_or(u32::MAX))),
+        }
+    }
+
+    /// From an instruction that comes before all that are there; counted from the one after it.
+    fn distance(&self, place: usize) -> usize {
+        self.code.len() - 1 - place
+    }
+
+    fn push(&mut self, instruction: Instruction) -> usize {
+        self.code.push(instruction);
+        self.code.len() - 1
+    }
+}
+
+/// Conditional jumps reach as far.
+const NEAR: usize = 255;
+/// Who shares an answer at this distance can still jump to it when his neighbours are there.
+const SHARED: usize = 200;
+
+fn short(distance: usize) -> u8 {
+    u8::try_from(distance).unwrap_or(u8::MAX)
 }
 
 #[cfg(test)]
@@ -211,6 +254,51 @@ mod tests {
         ];
         for (arch, number, answer) in known {
             assert_eq!(run(&program, arch, number, none), answer, "{arch:#x} {number}");
+        }
+    }
+
+    fn native_calls() -> (u32, Vec<(u32, &'static str)>) {
+        let native = super::super::arch::plan(&[]).unwrap()[0];
+        let first = |(number, names): (u32, &'static str)| (number, names.split('/').next().unwrap());
+        (native.audit, native.calls().map(first).collect())
+    }
+
+    #[test]
+    fn a_block_longer_than_a_jump_gives_each_call_its_answer() {
+        let (audit, calls) = native_calls();
+        let errno = |at: usize| u32::try_from(at % 100 + 2).unwrap();
+        let rule = |(at, (_, name)): (usize, &(u32, &str))| match at % 3 {
+            0 => serde_json::json!({ "names": [name], "action": "SCMP_ACT_ALLOW" }),
+            1 => serde_json::json!({ "names": [name], "action": "SCMP_ACT_ERRNO", "errnoRet": errno(at) }),
+            _ => serde_json::json!({ "names": [name], "action": "SCMP_ACT_ERRNO", "errnoRet": errno(at),
+                "args": [{ "index": 0, "value": 7, "op": "SCMP_CMP_EQ" }] }),
+        };
+        let rules: Vec<_> = calls.iter().enumerate().map(rule).collect();
+        let program = program(serde_json::json!({ "defaultAction": "SCMP_ACT_ERRNO", "syscalls": rules }));
+        assert!(program.len() > 3 * 255, "{}", program.len());
+        for (at, (number, name)) in calls.iter().enumerate() {
+            for argument in [7, 8] {
+                let expected = match (at % 3, argument) {
+                    (0, _) => ALLOW,
+                    (1, _) | (_, 7) => 0x0005_0000 | errno(at),
+                    _ => EPERM,
+                };
+                let given = run(&program, audit, *number, [argument, 0, 0, 0, 0, 0]);
+                assert_eq!(given, expected, "{name} {argument}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_is_written_once_for_many_calls() {
+        let (audit, calls) = native_calls();
+        let allowed: Vec<&str> = calls.iter().step_by(2).map(|(_, name)| *name).collect();
+        let program = program(serde_json::json!({ "defaultAction": "SCMP_ACT_ERRNO",
+            "syscalls": [{ "names": allowed, "action": "SCMP_ACT_ALLOW" }] }));
+        assert!(program.len() < calls.len() + 40, "{} for {} calls", program.len(), calls.len());
+        for (at, (number, name)) in calls.iter().enumerate() {
+            let expected = if at % 2 == 0 { ALLOW } else { EPERM };
+            assert_eq!(run(&program, audit, *number, [0; 6]), expected, "{name}");
         }
     }
 
