@@ -340,7 +340,7 @@ mod tests {
     fn the_default_devices_take_few_comparisons() {
         let program = program(&plan(&[], Need::Required).unwrap().rules);
         let comparisons = program.iter().filter(|one| matches!(one.code, JEQ | JNE)).count();
-        assert_eq!((program.len(), comparisons), (49, 15));
+        assert_eq!((program.len(), comparisons), (60, 18));
     }
 
     #[test]
@@ -348,6 +348,8 @@ mod tests {
         let program = program(&plan(&[], Need::Required).unwrap().rules);
         assert!(allows(&program, "rw", 'c', (1, 3)));
         assert!(allows(&program, "rw", 'c', (136, 17)));
+        assert!(allows(&program, "rw", 'c', (10, 200)));
+        assert!(!allows(&program, "r", 'c', (10, 229)));
         assert!(allows(&program, "m", 'b', (8, 0)));
         assert!(!allows(&program, "r", 'b', (8, 0)));
         assert!(!allows(&program, "r", 'c', (1, 1)));
