@@ -147,11 +147,8 @@ pub(crate) fn build(args: Args, global: &Global) -> Result<ExitCode, Error> {
     let store = Store::open(&global.store_root()?)?;
     let _shared = store.share()?;
     // Pulling needs no namespaces, and a signal may end it at any moment: only the steps are carried out inside.
-    let (graphs, known) = shown(&args, |sender| {
-        let graphs = plan::plan((&args, &wanted), &loaded, &store, sender)?;
-        let known = plan::look((&args, &wanted), (&loaded, &graphs), (&store, &credentials), sender)?;
-        Ok((graphs, known))
-    })?;
+    let graphs = shown(&args, |sender| plan::plan((&args, &wanted), &loaded, &store, sender))?;
+    let known = plan::look((&args, &wanted), (&loaded, &graphs), (&store, &credentials))?;
     // What was built before needs none at all.
     if known.iter().all(Known::is_complete) {
         userns::stay()?;

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Args, Entrusted, is_set};
+use super::{Args, Entrusted, is_set, shown};
 use crate::bundle::{DeviceRegistry, Limits};
 use crate::cli::annotation::{Annotation, Target};
 use crate::cli::attestation::Wanted;
 use crate::cli::bases::{self, Pull};
+use crate::cli::failure;
 use crate::cli::output::{Form, Output};
 use crate::cli::recipe::Loaded;
 use crate::cli::{cache, check};
@@ -17,7 +18,7 @@ use crate::graph::Graph;
 use crate::image::Platform;
 use crate::progress::{Event, Sender};
 use crate::solve::{self, Extent, Known};
-use crate::step::Credentials;
+use crate::step::{Credentials, Interrupt};
 use crate::store::{Store, Workspace};
 
 /// The graph for each platform.
@@ -50,7 +51,6 @@ pub(super) fn look(
     (args, wanted): (&Args, &Wanted),
     (loaded, graphs): (&Loaded, &[Graph]),
     (store, credentials): (&Store, &Credentials),
-    sender: &Sender,
 ) -> Result<Vec<Known>, Error> {
     // A cache of elsewhere may know more.
     if args.verify || !args.cache_from.is_empty() || wanted.is_anything() || shows_files(&args.outputs) {
@@ -58,9 +58,19 @@ pub(super) fn look(
     }
     // Repositories are asked with the agent; secrets are for those who run.
     let agents = Credentials { ssh: credentials.ssh.clone(), ..Credentials::default() };
-    let entrusted = (store.clone(), agents, None, Arc::default());
-    let (env, _place) = env((args, wanted), loaded, entrusted, sender)?;
-    let known: Vec<Known> = graphs.iter().map(|graph| solve::look(graph, &env)).collect();
+    let interrupt = Arc::new(Interrupt::default());
+    let entrusted = (store.clone(), agents, None, Arc::clone(&interrupt));
+    let look = || {
+        shown(args, |sender| {
+            let (env, _place) = env((args, wanted), loaded, entrusted, sender)?;
+            Ok(graphs.iter().map(|graph| solve::look(graph, &env)).collect::<Vec<Known>>())
+        })
+    };
+    let known = match graphs.iter().any(|graph| !graph.addresses().is_empty()) {
+        // Whoever is asked there may not answer. Before the display has a thread, which would take the signals else.
+        true => solve::watched(&interrupt, &failure::give_up, look)?,
+        false => look()?,
+    };
     // With namespaces a step that is lost meanwhile can be carried out.
     Ok(match known.iter().all(Known::is_complete) {
         true => known,
