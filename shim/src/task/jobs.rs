@@ -119,7 +119,7 @@ impl Shim {
                 drop(self.poll.remove(&awaited));
                 self.not_launched(
                     launch,
-                    &Error::new(Kind::System, "its client hung up before anybody read its output"),
+                    &Error::new(Kind::System, "its client hung up before its output had where to go"),
                 );
             }
         }
