@@ -122,10 +122,14 @@ fn late_reader(ctx: &Ctx) -> Result<()> {
             let mut output = exec.reader()?;
             exec.client.answer()?;
             exec.client.call("Wait", &exec.key)?;
-            exec.client.call("Delete", &exec.key)?;
+            exec.client.send("Delete", &exec.key)?;
+            // A client whose thread has not run since it opened the fifo gives it up when the process is deleted.
+            let is_early = exec.client.is_answered(Duration::from_secs(1))?;
+            ensure!(!is_early, "deleted before its output was read, with a terminal: {terminal}");
             let mut text = String::new();
             output.read_to_string(&mut text)?;
             ensure!(text == wanted, "{text:?} arrived, with a terminal: {terminal}");
+            exec.client.answer()?;
         }
         engine.task(&["kill", "--signal", "KILL", &engine.id])?.success()?;
         put_away(&engine, 137)?;

@@ -76,14 +76,16 @@ fn one<'a>(mut engine: Engine<'a>, round: u32, dice: &mut Dice) -> Result<Engine
     let mut client: Running =
         process::start(&mut engine.containerd.command(&[&words[..], &deeds].concat())?, Stdio::null())?;
     // The moment is the point; a client that has ended is no worse.
-    client.ends_within(Duration::from_millis(dice.below(SPAN)))?;
+    let ended = client.ends_within(Duration::from_millis(dice.below(SPAN)))?;
     if matches!(victim, Victim::Shim | Victim::Both) {
         kill_shims()?;
     }
     if matches!(victim, Victim::Containerd | Victim::Both) {
         let killed = engine.containerd.kill()?;
         // Before the next containerd: a client that outlives the old one goes on with the new one.
-        client.signal(Signal::SIGKILL)?;
+        if ended.is_none() {
+            client.signal(Signal::SIGKILL)?;
+        }
         client.end(PATIENCE)?;
         engine.containerd = killed.launch(engine.ctx)?;
         clean_up(&engine, &id)?;

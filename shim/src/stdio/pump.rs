@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use super::reader::Unread;
 use crate::process::Key;
 use crate::source::Source;
 use crate::sys::fd;
@@ -115,27 +116,63 @@ impl Pump {
     }
 }
 
+/// A stream on its way to the one who reads it.
+enum Flow {
+    Moves(Pump),
+    /// All of it was moved into the client's fifo.
+    Arrived(Unread),
+}
+
+impl Flow {
+    fn polled(&self) -> (BorrowedFd<'_>, Interest) {
+        match self {
+            Flow::Moves(pump) => pump.polled(),
+            Flow::Arrived(unread) => (unread.as_fd(), Interest::Read),
+        }
+    }
+
+    fn owed(&self) -> usize {
+        match self {
+            Flow::Moves(pump) => pump.owed,
+            Flow::Arrived(unread) => unread.count(),
+        }
+    }
+}
+
 /// All pumps of the shim, each with the process it serves.
 #[derive(Default)]
 pub(crate) struct Pumps {
-    pumps: BTreeMap<u32, (Key, Pump)>,
+    flows: BTreeMap<u32, (Key, Flow)>,
     serial: u32,
 }
 
 impl Pumps {
     pub(crate) fn add(&mut self, poll: &Poll, owner: Key, pump: Pump) -> io::Result<u32> {
         self.serial = self.serial.wrapping_add(1);
-        let (fd, interest) = pump.polled();
-        poll.add(fd, interest, Source::Pump(self.serial).token())?;
-        self.pumps.insert(self.serial, (owner, pump));
+        self.watch(poll, self.serial, owner, Flow::Moves(pump))?;
         Ok(self.serial)
     }
 
-    /// Lets a pump work; if that was its last move, it is gone and its process is told.
+    fn watch(&mut self, poll: &Poll, serial: u32, owner: Key, flow: Flow) -> io::Result<()> {
+        let (fd, interest) = flow.polled();
+        poll.add(fd, interest, Source::Pump(serial).token())?;
+        self.flows.insert(serial, (owner, flow));
+        Ok(())
+    }
+
+    /// Lets a pump work; when that was its last move and its reader has everything, it is gone and its process is told.
     pub(crate) fn ready(&mut self, poll: &Poll, serial: u32) -> Option<(Key, Direction)> {
-        let (owner, pump) = self.pumps.get_mut(&serial)?;
+        let (owner, flow) = self.flows.get_mut(&serial)?;
+        let pump = match flow {
+            Flow::Moves(pump) => pump,
+            Flow::Arrived(unread) if unread.count() > 0 => return None,
+            Flow::Arrived(_) => {
+                let owner = owner.clone();
+                self.remove(poll, serial);
+                return Some((owner, Direction::Output));
+            }
+        };
         let before = pump.waits_for;
-        let finished = (owner.clone(), pump.direction);
         match pump.step() {
             Step::Wait(side) if side == before => return None,
             Step::Wait(side) => {
@@ -149,14 +186,21 @@ impl Pumps {
             }
             Step::Done => {}
         }
-        self.remove(poll, serial);
-        Some(finished)
+        let (owner, Flow::Moves(Pump { to, direction, .. })) = self.take(poll, serial)? else { return None };
+        // Where it cannot be told whether something is unread, nothing is waited for.
+        if direction == Direction::Output
+            && let Ok(Some(unread)) = Unread::of(to)
+            && self.watch(poll, serial, owner.clone(), Flow::Arrived(unread)).is_ok()
+        {
+            return None;
+        }
+        Some((owner, direction))
     }
 
     /// From now on, what has been written until now is owed to these streams' readers.
     pub(crate) fn count(&mut self, serials: &[u32]) {
         for serial in serials {
-            if let Some((_, pump)) = self.pumps.get_mut(serial) {
+            if let Some((_, Flow::Moves(pump))) = self.flows.get_mut(serial) {
                 pump.count();
             }
         }
@@ -164,14 +208,19 @@ impl Pumps {
 
     /// How much of that is not passed on yet.
     pub(crate) fn owed(&self, serials: &[u32]) -> usize {
-        serials.iter().filter_map(|serial| self.pumps.get(serial)).map(|(_, pump)| pump.owed).sum()
+        serials.iter().filter_map(|serial| self.flows.get(serial)).map(|(_, flow)| flow.owed()).sum()
     }
 
-    /// Stops a pump. Its descriptors leave the poll first: a copy of one that a starting child still holds would keep it there.
+    /// Stops a stream.
     pub(crate) fn remove(&mut self, poll: &Poll, serial: u32) {
-        if let Some((_, pump)) = self.pumps.remove(&serial) {
-            drop(poll.remove(pump.polled().0));
-        }
+        drop(self.take(poll, serial));
+    }
+
+    /// Its descriptors leave the poll first: a copy of one that a starting child still holds would keep it there.
+    fn take(&mut self, poll: &Poll, serial: u32) -> Option<(Key, Flow)> {
+        let (owner, flow) = self.flows.remove(&serial)?;
+        drop(poll.remove(flow.polled().0));
+        Some((owner, flow))
     }
 }
 

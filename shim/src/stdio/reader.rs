@@ -1,9 +1,11 @@
 //! The reader of a client's fifo, who may open it only after the shim has.
 //!
-//! A client opens its ends in threads of their own, and gives up those that are not open when the process has ended. So there is
-//! no process before every fifo has been opened for reading.
+//! A client opens its ends in threads of their own, and gives up those that it does not know to be open when the process has been
+//! deleted. So there is no process before every fifo has been opened for reading, and no deletion is answered while what is in
+//! one is still to be read.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -70,6 +72,48 @@ impl Missing {
 impl AsFd for Missing {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.opened.as_fd()
+    }
+}
+
+/// What its reader has not taken out of a fifo yet that nobody writes to any more.
+pub(crate) struct Unread {
+    /// For reading: the reader sees the end of the fifo behind what is in it.
+    own: OwnedFd,
+    taken: Inotify,
+}
+
+impl Unread {
+    /// `None` when there is nothing to read, or nobody who does. Closes the writing end `end`.
+    pub(crate) fn of(end: OwnedFd) -> io::Result<Option<Unread>> {
+        if !fd::is_fifo(&end)? {
+            return Ok(None);
+        }
+        let path = PathBuf::from(format!("/proc/self/fd/{}", end.as_raw_fd()));
+        let writer = fd::open_path(&path, OFlag::O_WRONLY | OFlag::O_NONBLOCK)?;
+        drop(end); // it may be open for reading too
+        if fd::pending(&writer)? == 0 || !fd::has_reader(&writer)? {
+            return Ok(None);
+        }
+        let path = PathBuf::from(format!("/proc/self/fd/{}", writer.as_raw_fd()));
+        let own = fd::open_path(&path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
+        let taken = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+        taken.add_watch(&path, AddWatchFlags::IN_ACCESS | AddWatchFlags::IN_CLOSE_NOWRITE)?;
+        let unread = Unread { own, taken };
+        Ok((unread.count() > 0).then_some(unread))
+    }
+
+    /// How many bytes; none when the reader is gone.
+    pub(crate) fn count(&self) -> usize {
+        let closed = self.taken.read_events().is_ok_and(|events| {
+            events.iter().any(|event| event.mask.contains(AddWatchFlags::IN_CLOSE_NOWRITE))
+        });
+        if closed { 0 } else { fd::pending(&self.own).unwrap_or(0) }
+    }
+}
+
+impl AsFd for Unread {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.taken.as_fd()
     }
 }
 

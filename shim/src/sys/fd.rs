@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, SpliceFFlags, open, splice};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{Gid, Uid, fchown, pipe2};
 
 /// Most bytes moved by one call: a pipe's default capacity.
@@ -76,6 +76,12 @@ pub(crate) fn pending(fd: impl AsFd) -> io::Result<usize> {
     // SAFETY: the descriptor is borrowed for the call and FIONREAD writes one int to a live reference.
     Errno::result(unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut count) })?;
     Ok(usize::try_from(count).unwrap_or(0))
+}
+
+/// A pipe, with a name or without.
+pub(crate) fn is_fifo(fd: impl AsFd) -> io::Result<bool> {
+    let kind = SFlag::from_bits_truncate(fstat(fd.as_fd())?.st_mode) & SFlag::S_IFMT;
+    Ok(kind == SFlag::S_IFIFO)
 }
 
 /// Whether somebody has the pipe open for reading whose writing end, and nothing else, `fd` is.

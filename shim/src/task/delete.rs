@@ -36,9 +36,9 @@ pub(super) struct Leaving {
     reply: Option<Reply>,
     since: Instant,
     /// What is not passed on yet of what had been written when the deletion was asked for: the process has ended, so this has
-    /// all that it wrote, and no child can add to it.
+    /// all that it wrote, and no child can add to it. When a stream is at its end, what the client's fifo holds of it.
     owed: usize,
-    /// When `owed` was last seen to be less than before.
+    /// When `owed` was last seen to be another than before.
     moved: Instant,
     pub(super) deadline: Instant,
 }
@@ -46,7 +46,7 @@ pub(super) struct Leaving {
 impl Leaving {
     /// Whether there is something to wait for, given what is still owed and whether a logging program is at work.
     fn stays(&mut self, owed: usize, logs: bool, now: Instant) -> bool {
-        if owed < self.owed {
+        if owed != self.owed {
             (self.owed, self.moved) = (owed, now);
         }
         self.deadline = now + GRACE;
