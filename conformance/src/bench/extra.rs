@@ -6,25 +6,25 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::bundles::Kind;
-use super::measure::{Place, reap_rest};
+use super::measure::{Place, Sample, reap_rest};
 use super::statistics::{Spread, float};
-use super::workloads::{Deed, Pace, Workload};
 
-const RUN: Workload = Workload { deed: Deed::Run, kind: Kind::Plain, pace: Pace::BackToBack };
-
-/// Containers in a second, by so many creators at once.
-pub(super) fn throughput(places: &[Place<'_>], each: u32) -> Result<f64> {
+/// Containers in a second, by so many creators at once: each makes `each`, one with every call of `once`, which gets its number.
+pub(super) fn throughput(
+    creators: usize,
+    each: u32,
+    once: impl Fn(usize) -> Result<Sample> + Sync,
+) -> Result<f64> {
     let begin = Instant::now();
     let done: Result<Vec<()>> = std::thread::scope(|scope| {
-        let all: Vec<_> = places
-            .iter()
-            .map(|place| scope.spawn(move || (0..each).try_for_each(|_| place.once(RUN).map(drop))))
+        let once = &once;
+        let all: Vec<_> = (0..creators)
+            .map(|creator| scope.spawn(move || (0..each).try_for_each(|_| once(creator).map(drop))))
             .collect();
         all.into_iter().map(|one| one.join().map_err(|_| anyhow::anyhow!("a creator panicked"))?).collect()
     });
     done?;
-    let count = f64::from(each) * float(u64::try_from(places.len())?);
+    let count = f64::from(each) * float(u64::try_from(creators)?);
     Ok(count / begin.elapsed().as_secs_f64())
 }
 

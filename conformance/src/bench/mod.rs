@@ -243,20 +243,29 @@ fn cell(runtime: &str, samples: &[Sample]) -> Cell {
     }
 }
 
-/// The median of several tries, in turn.
-fn throughput(creators: u32, rounds: u32, site: &Site<'_>) -> Result<Single> {
+/// The median of several tries, in turn; the floor's too, where there is one.
+fn throughput(creators: usize, rounds: u32, site: &Site<'_>) -> Result<Single> {
+    const RUN: Workload = Workload { deed: Deed::Run, kind: Kind::Plain, pace: Pace::BackToBack };
     let bundle = bundles::write(Kind::Plain, &scratch(site)?, site.root, &PROGRAM)?;
+    let each = (rounds / 6).max(2);
     let mut tries: Vec<Vec<f64>> = vec![Vec::new(); site.subjects.len()];
+    let mut floors = Vec::new();
     for _ in 0..5 {
         for (subject, tries) in site.subjects.iter().zip(&mut tries) {
             let places: Vec<Place<'_>> =
                 (0..creators).map(|n| place(subject, site, bundle.clone(), &format!("t{n}"))).collect();
-            tries.push(extra::throughput(&places, (rounds / 6).max(2))?);
+            let once = |creator: usize| places.get(creator).context("find a creator's place")?.once(RUN);
+            tries.push(extra::throughput(creators, each, once)?);
+        }
+        if nix::unistd::geteuid().is_root() {
+            floors.push(extra::throughput(creators, each, |_| floor::once(site.probe, site.root))?);
         }
     }
+    let median = |tries: Vec<f64>| Spread::of(tries.into_iter()).median;
     let named = site.subjects.iter().zip(tries);
-    let values = named.map(|(subject, tries)| (subject.name.clone(), Spread::of(tries.into_iter()).median));
-    Ok(Single { what: format!("throughput, {creators} at once, /s"), values: values.collect() })
+    let mut values: Vec<_> = named.map(|(subject, tries)| (subject.name.clone(), median(tries))).collect();
+    values.extend((!floors.is_empty()).then(|| ("(floor)".to_owned(), median(floors))));
+    Ok(Single { what: format!("throughput, {creators} at once, /s"), values })
 }
 
 fn memory(site: &Site<'_>) -> Result<Single> {

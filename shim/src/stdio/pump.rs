@@ -149,14 +149,14 @@ pub(crate) struct Pumps {
 impl Pumps {
     pub(crate) fn add(&mut self, poll: &Poll, owner: Key, pump: Pump) -> io::Result<u32> {
         self.serial = self.serial.wrapping_add(1);
-        self.watch(poll, self.serial, owner, Flow::Moves(pump))?;
+        self.watch(poll, self.serial, (owner, Flow::Moves(pump)))?;
         Ok(self.serial)
     }
 
-    fn watch(&mut self, poll: &Poll, serial: u32, owner: Key, flow: Flow) -> io::Result<()> {
-        let (fd, interest) = flow.polled();
+    fn watch(&mut self, poll: &Poll, serial: u32, owned: (Key, Flow)) -> io::Result<()> {
+        let (fd, interest) = owned.1.polled();
         poll.add(fd, interest, Source::Pump(serial).token())?;
-        self.flows.insert(serial, (owner, flow));
+        self.flows.insert(serial, owned);
         Ok(())
     }
 
@@ -190,7 +190,7 @@ impl Pumps {
         // Where it cannot be told whether something is unread, nothing is waited for.
         if direction == Direction::Output
             && let Ok(Some(unread)) = Unread::of(to)
-            && self.watch(poll, serial, owner.clone(), Flow::Arrived(unread)).is_ok()
+            && self.watch(poll, serial, (owner.clone(), Flow::Arrived(unread))).is_ok()
         {
             return None;
         }
