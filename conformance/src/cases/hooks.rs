@@ -3,10 +3,11 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::case::{Case, Ctx};
+use crate::case::{BOUND, Case, Ctx};
+use crate::process;
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -32,6 +33,18 @@ pub(crate) const CASES: &[Case] = &[
         source: "runtime-spec config.md: hook env",
         needs: &[],
         run: environment,
+    },
+    Case {
+        name: "hooks/create-container-gets-nothing-of-the-images",
+        source: "facts/security: CVE-2025-23266",
+        needs: &[],
+        run: nothing_of_the_images,
+    },
+    Case {
+        name: "hooks/without-env-the-hosts-have-the-callers",
+        source: "runc: a hook that has no env inherits runc's",
+        needs: &[],
+        run: the_callers,
     },
     Case {
         name: "hooks/a-failing-one-ends-the-start",
@@ -115,6 +128,34 @@ fn environment(ctx: &Ctx) -> Result<()> {
     let seen = std::fs::read_to_string(&log)?;
     ensure!(seen.lines().any(|l| l == "ONLY=this"), "{seen}");
     ensure!(!seen.contains("HOME="), "the caller's environment leaks in: {seen}");
+    Ok(())
+}
+
+/// What a hook without an environment of its own sees, and the mask that its files are made with.
+fn seen(ctx: &Ctx, moment: &str) -> Result<(String, String)> {
+    let log = ctx.path("env");
+    let hook = script(ctx, &format!("cat >/dev/null; umask >{0}; /usr/bin/env >>{0}", log.display()))?;
+    let bundle = ctx.bundle(&["exit", "0"])?;
+    bundle.set("/process/env", json!(["PATH=/", "FROM_THE_IMAGE=yes"]))?;
+    bundle.set("/hooks", json!({moment: [{"path": hook}]}))?;
+    ctx.run(&bundle, &ctx.id("c"))?.success()?;
+    let text = std::fs::read_to_string(log)?;
+    let (mask, rest) = text.split_once('\n').context("read the mask")?;
+    Ok((mask.to_owned(), rest.to_owned()))
+}
+
+fn nothing_of_the_images(ctx: &Ctx) -> Result<()> {
+    let (mask, environment) = seen(ctx, "createContainer")?;
+    ensure!(!environment.contains("FROM_THE_IMAGE"), "the image's environment is the hook's: {environment}");
+    let own = process::run(std::process::Command::new("sh").args(["-c", "umask"]), BOUND)?.success()?;
+    ensure!(mask == own.out.trim(), "the hook's umask is {mask}, the caller's {}", own.out);
+    Ok(())
+}
+
+fn the_callers(ctx: &Ctx) -> Result<()> {
+    let (_, environment) = seen(ctx, "createRuntime")?;
+    let path = format!("PATH={}", std::env::var("PATH").context("read PATH")?);
+    ensure!(environment.lines().any(|line| line == path), "no {path} in {environment}");
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use nix::unistd::geteuid;
 use super::spawn::{Birth, Placed, Spawned, spawn};
 use super::{cgroup, console, ids, in_place, net_devices, network, proc, rdt, seccomp_agent, sources, undo};
 use crate::error::{Error, Kind};
-use crate::init::hooks::{self, Moment, State};
+use crate::init::hooks::{self, Moment, State, Unset};
 use crate::init::{self, Host, Kit, Ready, streams};
 use crate::plan::Plan;
 use crate::plan::Side;
@@ -284,7 +284,7 @@ fn run_hooks(order: &Order<'_>, init: &Spawned) -> Result<(), Error> {
     let all = &order.plan.hooks;
     for (hooks, name) in [(&all.prestart, "prestart"), (&all.create_runtime, "createRuntime")] {
         let state = &order.state;
-        hooks::run(hooks, &Moment { name, status: "creating", pid: init.pid, state, env: &[] })?;
+        hooks::run(hooks, &Moment { name, status: "creating", pid: init.pid, state, unset: Unset::Callers })?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::error::Error;
 pub use crate::init::hooks::State;
-use crate::init::hooks::{self, Moment};
+use crate::init::hooks::{self, Moment, Unset};
 use crate::plan::hooks::Hook;
 use crate::state::Record;
 
@@ -46,7 +46,7 @@ pub fn run(hooks: &[Hook], name: &'static str, status: &'static str, record: &Re
     }
     let state = state_of(record);
     let pid = if status == "stopped" { 0 } else { record.init.pid };
-    hooks::run(hooks, &Moment { name, status, pid, state: &state, env: &[] })
+    hooks::run(hooks, &Moment { name, status, pid, state: &state, unset: Unset::Callers })
 }
 
 /// The same of a container on record.

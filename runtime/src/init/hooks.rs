@@ -1,7 +1,9 @@
 //! Runs hooks, wherever the caller is: each gets the state on its standard input and has to end well, in time.
 
+use std::ffi::OsStr;
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -39,15 +41,24 @@ pub struct Moment<'a> {
     pub status: &'static str,
     pub pid: i32,
     pub state: &'a State,
-    /// For hooks that have no environment of their own.
-    pub env: &'a [std::ffi::CString],
+    pub unset: Unset<'a>,
+}
+
+/// The environment of a hook that the configuration gives none.
+#[derive(Debug, Clone, Copy)]
+pub enum Unset<'a> {
+    /// The runtime's: the hook is the operator's, as the runtime is.
+    Callers,
+    /// A program of the host's in the container's namespaces gets an empty one: what an image says (LD_PRELOAD) would be the host's to
+    /// load (CVE-2025-23266).
+    These(&'a [std::ffi::CString]),
 }
 
 /// All hooks of one moment; the first that fails is the last.
 pub fn run(hooks: &[Hook], moment: &Moment<'_>) -> Result<(), Error> {
     for (at, hook) in hooks.iter().enumerate() {
         let state = moment.state.text(moment.status, moment.pid);
-        if let Err(reason) = run_one(hook, &state, moment.env) {
+        if let Err(reason) = run_one(hook, &state, moment.unset) {
             let text = format!("error running {} hook #{at}: {reason}", moment.name);
             return Err(Error::new(Kind::System, text));
         }
@@ -55,24 +66,17 @@ pub fn run(hooks: &[Hook], moment: &Moment<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn run_one(hook: &Hook, state: &str, env: &[std::ffi::CString]) -> Result<(), String> {
+fn run_one(hook: &Hook, state: &str, unset: Unset<'_>) -> Result<(), String> {
     // Files, not pipes: a hook may leave a daemon behind that keeps its output open.
     let [mut input, mut output, mut errors] = [file()?, file()?, file()?];
     let io = |source: std::io::Error| format!("fork/exec {}: {}", hook.path.display(), text(&source));
     input.write_all(state.as_bytes()).and_then(|()| input.rewind()).map_err(io)?;
     let mut command = Command::new(&hook.path);
-    command.env_clear().stdin(input).stdout(copy(&output).map_err(io)?).stderr(copy(&errors).map_err(io)?);
+    command.stdin(input).stdout(copy(&output).map_err(io)?).stderr(copy(&errors).map_err(io)?);
     if let Some((name, rest)) = hook.args.split_first() {
         command.arg0(name).args(rest);
     }
-    for entry in &hook.env {
-        if let Some((name, value)) = entry.split_once('=') {
-            command.env(name, value);
-        }
-    }
-    if hook.env.is_empty() {
-        inherit(&mut command, env);
-    }
+    set_environment(&mut command, hook.env.as_deref(), unset);
     let mut child = command::spawn(&mut command).map_err(io)?;
     let pid = i32::try_from(child.id()).map_err(|error| error.to_string())?;
     let in_time = ended_in_time(pid, hook.timeout).map_err(io)?;
@@ -118,10 +122,15 @@ fn copy(file: &std::fs::File) -> std::io::Result<Stdio> {
     file.try_clone().map(Stdio::from)
 }
 
-fn inherit(command: &mut Command, env: &[std::ffi::CString]) {
-    use std::os::unix::ffi::OsStrExt;
-    for entry in env {
-        let mut parts = entry.to_bytes().splitn(2, |byte| *byte == b'=').map(std::ffi::OsStr::from_bytes);
+fn set_environment(command: &mut Command, own: Option<&[String]>, unset: Unset<'_>) {
+    let given: Vec<&[u8]> = match (own, unset) {
+        (None, Unset::Callers) => return,
+        (None | Some([]), Unset::These(those)) => those.iter().map(|entry| entry.to_bytes()).collect(),
+        (own, _) => own.unwrap_or_default().iter().map(String::as_bytes).collect(),
+    };
+    command.env_clear();
+    for entry in given {
+        let mut parts = entry.splitn(2, |byte| *byte == b'=').map(OsStr::from_bytes);
         if let (Some(name), Some(value)) = (parts.next(), parts.next()) {
             command.env(name, value);
         }

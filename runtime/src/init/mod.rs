@@ -217,7 +217,7 @@ fn enter_namespaces(plan: &Plan, kit: &Kit<'_>) -> Result<(), Error> {
 
 fn mount_everything(plan: &Plan, kit: &Kit<'_>, mut sources: Sources) -> Result<OwnedFd, Error> {
     // Modes are meant as they are written.
-    umask(Mode::empty());
+    let callers = umask(Mode::empty());
     root::set_propagation(&plan.rootfs)?;
     if plan.namespaces.makes(libc::CLONE_NEWNS) {
         // Nobody else is in this mount namespace: what an old kernel has to make in view is made here unseen.
@@ -243,9 +243,10 @@ fn mount_everything(plan: &Plan, kit: &Kit<'_>, mut sources: Sources) -> Result<
     if !plan.hooks.create_container.is_empty() {
         // They find the container's files by relative paths, as with runc.
         nix::unistd::fchdir(&root).map_err(|errno| Error::system("enter the root for the hooks", errno))?;
+        umask(callers);
+        run_hooks((&kit.state, &[]), &plan.hooks.create_container, ("createContainer", "creating"))?;
+        umask(Mode::empty());
     }
-    let moment = ("createContainer", "creating");
-    run_hooks((&kit.state, &plan.process.env), &plan.hooks.create_container, moment)?;
     // After the hooks, which may mount over something; before the host's /dev/null is out of reach.
     masks::apply(&plan.masks, &root)?;
     let peer = match plan.process.terminal {
@@ -380,7 +381,7 @@ fn run_hooks(
         return Ok(());
     }
     let pid = nix::unistd::getpid().as_raw();
-    hooks::run(hooks, &hooks::Moment { name, status, pid, state, env })
+    hooks::run(hooks, &hooks::Moment { name, status, pid, state, unset: hooks::Unset::These(env) })
 }
 
 /// What outlives the preparation.

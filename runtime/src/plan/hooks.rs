@@ -14,7 +14,8 @@ pub struct Hook {
     pub path: PathBuf,
     /// With the name that the program sees as its own first.
     pub args: Vec<String>,
-    pub env: Vec<String>,
+    /// None where the configuration has no such member, which is not the same as an empty one.
+    pub env: Option<Vec<String>>,
     pub timeout: Option<Duration>,
 }
 
@@ -63,5 +64,5 @@ fn one(hook: &SpecHook, field: &str) -> Result<Hook, Error> {
             _ => return Err(text::invalid(format!("{field}.timeout"), "must be greater than zero")),
         },
     };
-    Ok(Hook { path, args, env: hook.env().clone().unwrap_or_default(), timeout })
+    Ok(Hook { path, args, env: hook.env().clone(), timeout })
 }

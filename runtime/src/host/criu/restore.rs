@@ -14,7 +14,7 @@ use super::{EXTERNAL, LEAST, LSM, TIME, Version, mountpoints, place, quote_on_er
 use crate::error::{Error, Kind};
 use crate::host::spawn::{Birth, Placed, Spawned};
 use crate::host::{cgroup, console, undo};
-use crate::init::hooks::{self, Moment, State};
+use crate::init::hooks::{self, Moment, State, Unset};
 use crate::plan::Plan;
 use crate::plan::criu::Options;
 use crate::state::{Clocks, Entry};
@@ -249,7 +249,7 @@ fn run_hooks(order: &Restore<'_>, pid: i32) -> Result<(), Error> {
     let all = &order.plan.hooks;
     for (hooks, name) in [(&all.prestart, "prestart"), (&all.create_runtime, "createRuntime")] {
         let state = &order.state;
-        hooks::run(hooks, &Moment { name, status: "creating", pid, state, env: &[] })?;
+        hooks::run(hooks, &Moment { name, status: "creating", pid, state, unset: Unset::Callers })?;
     }
     Ok(())
 }
