@@ -134,9 +134,9 @@ fn flags(asked: &LinuxSeccomp) -> u64 {
 /// Linux 5.19.
 const WAIT_KILLABLE_RECV: u64 = 1 << 5;
 
-/// A profile whose default is to let through has no author who forgot something.
+/// A profile whose default is to let through has no author who forgot something; a tracer decides for itself, of newer calls too.
 fn is_permissive(action: Action) -> bool {
-    matches!(action, Action::ScmpActAllow | Action::ScmpActLog)
+    matches!(action, Action::ScmpActAllow | Action::ScmpActLog | Action::ScmpActTrace)
 }
 
 /// The flags that a profile may ask for.

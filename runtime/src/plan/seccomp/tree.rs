@@ -97,22 +97,28 @@ fn answer(value: u32) -> Instruction {
     (RETURN, 0, 0, value)
 }
 
+/// What says something else than the default: a rule that repeats that says nothing, as with runc, not even about a special case.
+fn telling<'r>(rules: &Rules<'_>, said: &'r [Rule]) -> impl Iterator<Item = &'r Rule> + Clone {
+    let default = rules.default;
+    said.iter().filter(move |rule| rule.answer != default)
+}
+
 /// Of a call that is not asked about its arguments.
 fn only_answer(rules: &Rules<'_>, said: &[Rule]) -> Option<u32> {
-    match said {
-        [] => Some(rules.default),
-        [first, ..] => said.iter().all(|rule| rule.args.is_empty()).then_some(first.answer),
-    }
+    let mut telling = telling(rules, said);
+    let Some(first) = telling.next() else { return Some(rules.default) };
+    (first.args.is_empty() && telling.all(|rule| rule.args.is_empty())).then_some(first.answer)
 }
 
 /// Rules with conditions first, then the one without: what is said of a special case counts more than what is said in general.
 fn tests(rules: &Rules<'_>, said: &[Rule], abi: &Abi) -> Result<Vec<Instruction>, Error> {
     let mut code = Vec::new();
-    for rule in said.iter().filter(|rule| !rule.args.is_empty()) {
+    let telling = telling(rules, said);
+    for rule in telling.clone().filter(|rule| !rule.args.is_empty()) {
         code.extend(compare::test(&rule.args, abi.width)?);
         code.push(answer(rule.answer));
     }
-    let general = said.iter().find(|rule| rule.args.is_empty());
+    let general = telling.clone().find(|rule| rule.args.is_empty());
     code.push(answer(general.map_or(rules.default, |rule| rule.answer)));
     Ok(code)
 }
@@ -221,6 +227,32 @@ mod tests {
     const ENOSYS: u32 = 0x0005_0026;
     const X86_64: u32 = 0xc000_003e;
     const X86: u32 = 0x4000_0003;
+
+    #[test]
+    fn a_rule_that_repeats_the_default_says_nothing() {
+        let of = |default: &str, syscalls: serde_json::Value, args: [u64; 6]| {
+            let profile = serde_json::json!({"defaultAction": default, "syscalls": syscalls});
+            run(&program(profile), X86_64, 41, args) // socket
+        };
+        let rule = |action: &str, args: serde_json::Value| serde_json::json!({"names": ["socket"], "action": action, "args": args});
+        let arg = |index, value| serde_json::json!([{"index": index, "value": value, "op": "SCMP_CMP_EQ"}]);
+        let (allow, errno, none) = ("SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", serde_json::json!([]));
+        let both = serde_json::json!([rule(errno, none.clone()), rule(allow, none.clone())]);
+        assert_eq!(of(errno, both, [0; 6]), ALLOW);
+        let special = serde_json::json!([rule(allow, arg(0, 1)), rule(errno, arg(1, 2))]);
+        assert_eq!(of(allow, special, [1, 2, 0, 0, 0, 0]), EPERM);
+        let general = serde_json::json!([rule(errno, none), rule(allow, arg(0, 1))]);
+        assert_eq!(of(allow, general, [1, 0, 0, 0, 0, 0]), EPERM);
+    }
+
+    #[test]
+    fn a_tracer_decides_about_newer_calls_too() {
+        let program = program(serde_json::json!({
+            "defaultAction": "SCMP_ACT_TRACE",
+            "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW"}],
+        }));
+        assert_eq!(run(&program, X86_64, 436, [0; 6]), 0x7ff0_0001);
+    }
 
     #[test]
     fn each_call_of_each_architecture_gets_its_answer() {
