@@ -77,6 +77,12 @@ pub(crate) const CASES: &[Case] = &[
         needs: &[Need::V2("memory")],
         run: update_v2,
     },
+    Case {
+        name: "cgroups/a-stopped-container-has-no-limits-to-change",
+        source: "runc: container not running",
+        needs: &[],
+        run: update_stopped,
+    },
     Case { name: "cgroups/pause-and-resume", source: "runc pause, resume", needs: &[Need::Root], run: pause },
     Case {
         name: "cgroups/exec-into-a-paused-container",
@@ -231,6 +237,15 @@ fn update_v2(ctx: &Ctx) -> Result<()> {
     ctx.rt(&["update", "--memory", "50331648", "--pids-limit", "33", &id])?.success()?;
     let seen = (value(ctx, &id, ("", "memory.max"))?, value(ctx, &id, ("", "pids.max"))?);
     ensure!(seen == ("50331648".to_owned(), "33".to_owned()), "{seen:?}");
+    Ok(())
+}
+
+fn update_stopped(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&["exit", "0"])?;
+    let id = ctx.id("c");
+    ctx.rt(&["run", "--detach", "--bundle", bundle.path()?, &id])?.success()?;
+    ctx.until_status(&id, "stopped")?;
+    ctx.rt(&["update", "--pids-limit", "20", &id])?.failure()?.says("container not running")?;
     Ok(())
 }
 

@@ -161,7 +161,7 @@ fn sys_link(ctx: &Ctx) -> Result<()> {
 fn over_proc(ctx: &Ctx) -> Result<()> {
     let source = ctx.path("source");
     std::fs::create_dir(&source)?;
-    for destination in ["/proc/self", "/proc/sys", "/proc/self/attr"] {
+    for destination in ["/proc", "/proc/self", "/proc/sys", "/proc/self/attr"] {
         let bundle = ctx.bundle_named(&destination.replace('/', "-"), &["exit", "0"])?;
         bundle.mount(
             json!({"destination": destination, "type": "bind", "source": source, "options": ["bind"]}),

@@ -1,5 +1,7 @@
 //! Namespaces: made, joined, left alone; ids and sysctls in them.
 
+use std::os::unix::fs::MetadataExt;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
@@ -56,6 +58,12 @@ pub(crate) const CASES: &[Case] = &[
         source: "runtime-spec config-linux.md#user-namespace-mappings",
         needs: &[Need::Root],
         run: user_range,
+    },
+    Case {
+        name: "namespaces/files-stay-the-hosts",
+        source: "runc: only within the user namespace is a stream given away",
+        needs: &[Need::Root],
+        run: unmapped_files,
     },
     Case {
         name: "namespaces/streams-are-the-mapped-users",
@@ -252,6 +260,21 @@ fn user_range(ctx: &Ctx) -> Result<()> {
     Ok(())
 }
 
+/// What the host's own file is on stays the host's.
+fn unmapped_files(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&["exit", "0"])?;
+    bundle.edit(with_user_range)?;
+    let file = ctx.path("hosts-file");
+    let owner = |file: &std::path::Path| Ok::<_, anyhow::Error>(std::fs::metadata(file)?.uid());
+    let made = std::fs::File::create_new(&file)?;
+    let before = owner(&file)?;
+    let mut command = ctx.runtime();
+    command.args(["run", "--bundle", bundle.path()?, &ctx.id("c")]);
+    crate::process::start(&mut command, made.into())?.end(crate::case::BOUND)?.success()?;
+    ensure!(owner(&file)? == before, "the file is now {}'s", owner(&file)?);
+    Ok(())
+}
+
 /// Outside of the namespace only root can give the pipes to the user that they shall have.
 fn mapped_streams(ctx: &Ctx) -> Result<()> {
     for uid in [0, 7] {
@@ -260,7 +283,11 @@ fn mapped_streams(ctx: &Ctx) -> Result<()> {
             with_user_range(config);
             put(config, "/process/user", json!({"uid": uid, "gid": 8}));
         })?;
-        let seen = ctx.output(&bundle)?;
+        let runtime = ctx.runtime();
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", r#""$@" | cat"#, "sh"]).arg(runtime.get_program()).args(runtime.get_args());
+        command.args(["run", "--bundle", bundle.path()?, &ctx.id(&format!("c{uid}"))]);
+        let seen = crate::process::run(&mut command, crate::case::BOUND)?.success()?.out;
         ensure!(seen == REOPENED_OUT, "user {uid}: {seen:?}");
     }
     Ok(())
@@ -370,6 +397,13 @@ fn host_sysctl(ctx: &Ctx) -> Result<()> {
     })?;
     ctx.run(&bundle, &ctx.id("b"))?.failure()?.says("net.ipv4.ip_forward")?;
     ensure!(std::fs::read_to_string("/proc/sys/kernel/panic")? == before, "the host's sysctl changed");
+    // Shared by a path. The value is the one that it has: a runtime that writes it does no harm.
+    let ttl = std::fs::read_to_string("/proc/sys/net/ipv4/ip_default_ttl")?;
+    bundle.edit(|config| {
+        push(config, "/linux/namespaces", json!({"type": "network", "path": "/proc/self/ns/net"}));
+        put(config, "/linux/sysctl", json!({"net.ipv4.ip_default_ttl": ttl.trim()}));
+    })?;
+    ctx.run(&bundle, &ctx.id("d"))?.failure()?.says("ip_default_ttl")?;
     Ok(())
 }
 

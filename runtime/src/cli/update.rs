@@ -12,10 +12,10 @@ use super::Global;
 use crate::bundle;
 use crate::error::{Error, Kind};
 use crate::host::cgroup::{self, file};
-use crate::host::rdt;
+use crate::host::{rdt, remove};
 use crate::plan;
 use crate::plan::cgroup::{Place, Version, settings, systemd};
-use crate::state::{self, ContainerId, Record};
+use crate::state::{self, ContainerId, Record, Status};
 
 /// update container resource constraints
 #[derive(Parser, Debug)]
@@ -84,7 +84,11 @@ pub(super) struct Args {
 
 pub(super) fn update(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     let id = ContainerId::parse(&args.id)?;
-    let record = global.root()?.load(&id)?;
+    let root = global.root()?;
+    let record = root.load(&id)?;
+    if remove::status(&record, &root.dir(&id))? == Status::Stopped {
+        return Err(Error::new(Kind::Invalid, "container not running"));
+    }
     let schemata = schemata(args, &record)?;
     let mut resources = match &args.resources {
         Some(path) => bundle::resources(&read(path)?, &path.display().to_string())?,

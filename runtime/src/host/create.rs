@@ -117,7 +117,7 @@ fn with_cgroup(
     let plan = order.plan;
     if let Some(uid) = mapped_user(plan) {
         // Out here, where their owner is known: in the user namespace he has no number.
-        streams::give_to(uid)?;
+        streams::give_pipes_to(uid)?;
     }
     let opened = sources::open(plan, proc)?;
     let ours = Ours { wire: host_end, proc, idmaps: sources::kept(plan, &opened)? };
@@ -133,6 +133,7 @@ fn with_cgroup(
         ignored_signals: order.ignored_signals,
         state: order.state.clone(),
     };
+    network::refuse_the_hosts(&plan.sysctls, proc, &kit.joins)?;
     let below = in_place::look(&plan.rootfs);
     let before = joins(&plan.namespaces.join_before)?;
     // From within another cgroup namespace the kernel finds only what is below that one's root.

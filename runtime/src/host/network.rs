@@ -1,11 +1,12 @@
-//! A network namespace, made while init is at work.
+//! A network namespace, made while init is at work; and the host's, whose parameters no container changes.
 
 use std::os::fd::OwnedFd;
 
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat};
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
+use crate::plan::sysctl::Sysctl;
 use crate::sys::ns;
 
 /// This process is in it for that moment only.
@@ -25,6 +26,22 @@ pub fn make(proc: &OwnedFd) -> Result<OwnedFd, Error> {
     // It goes with the others at the end of the process.
     std::mem::forget(own);
     made
+}
+
+/// A container that joins the runtime's own network namespace has the host's parameters: runc and we leave those alone.
+pub fn refuse_the_hosts(sysctls: &[Sysctl], proc: &OwnedFd, joins: &[(i32, OwnedFd)]) -> Result<(), Error> {
+    let Some(asked) = sysctls.iter().find(|sysctl| sysctl.file.starts_with("net")) else { return Ok(()) };
+    let Some((_, joined)) = joins.iter().find(|(flag, _)| *flag == libc::CLONE_NEWNET) else { return Ok(()) };
+    let which = |fd: &OwnedFd| fstat(fd).map(|found| (found.st_dev, found.st_ino));
+    let (own, joined) = (which(&current(proc)?), which(joined));
+    if own.is_err() || own != joined {
+        return Ok(());
+    }
+    let name = asked.file.display();
+    let text = format!(
+        "config.json: linux.sysctl: {name} belongs to the host's network namespace, which the container joins"
+    );
+    Err(Error::new(Kind::Invalid, text))
 }
 
 fn current(proc: &OwnedFd) -> Result<OwnedFd, Error> {

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::fds;
 use super::flags::{self, reset_flags, set_attrs};
@@ -149,6 +150,9 @@ fn attach_bind(at: usize, planned: &Mount, bind: &Bind, site: &mut Site<'_>) -> 
     let Some(tree) = tree else {
         return Err(fail(std::io::Error::from_raw_os_error(libc::EBADF)));
     };
+    if planned.destination == Path::new("/proc") {
+        only_proc(&tree, planned)?;
+    }
     let kind = match place::is_directory(&tree).map_err(fail)? {
         true => Kind::Directory,
         false => Kind::File,
@@ -167,6 +171,18 @@ fn attach_bind(at: usize, planned: &Mount, bind: &Bind, site: &mut Site<'_>) -> 
     mount::attach(&tree, &target.fd).map_err(fail)?;
     fds::leave(target.fd);
     Ok(tree)
+}
+
+/// What is at /proc is believed, by the container's programs and by runtimes that look into it.
+fn only_proc(tree: &OwnedFd, planned: &Mount) -> Result<(), Error> {
+    let found = fstatfs(tree).map_err(|errno| wrong(planned, errno.into()))?;
+    match found.filesystem_type() == PROC_SUPER_MAGIC {
+        true => Ok(()),
+        false => {
+            let text = "mount on /proc: it cannot be mounted there because it is not of type proc";
+            Err(Error::new(error::Kind::Invalid, text))
+        }
+    }
 }
 
 /// The short way into a tmpfs that nobody else can reach yet: what was just made there is what its name means.

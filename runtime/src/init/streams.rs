@@ -40,6 +40,18 @@ pub fn give_to(uid: u32) -> Result<(), Error> {
     each(&mut |stream, found| give(stream, found, uid))
 }
 
+/// Gives the pipes to the user. A file is somebody's on the host, and not the container's because its owner may read it there.
+pub fn give_pipes_to(uid: u32) -> Result<(), Error> {
+    each(&mut |stream, found| match kind(found) {
+        SFlag::S_IFIFO => give(stream, found, uid),
+        _ => Ok(()),
+    })
+}
+
+fn kind(found: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT
+}
+
 /// Tells those that are open.
 fn each(deed: &mut dyn FnMut(BorrowedFd<'_>, &FileStat) -> Result<(), Error>) -> Result<(), Error> {
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
@@ -54,8 +66,7 @@ fn each(deed: &mut dyn FnMut(BorrowedFd<'_>, &FileStat) -> Result<(), Error>) ->
 /// A pipe or a file that an engine has passed can be opened again, as /dev/stdout, by nobody but its owner. What cannot be given away
 /// stays: an owner that the user namespace does not know, a file system that is read-only.
 fn give(stream: BorrowedFd<'_>, found: &FileStat, uid: u32) -> Result<(), Error> {
-    let kind = SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT;
-    if found.st_uid == uid || !matches!(kind, SFlag::S_IFIFO | SFlag::S_IFREG) {
+    if found.st_uid == uid || !matches!(kind(found), SFlag::S_IFIFO | SFlag::S_IFREG) {
         return Ok(());
     }
     match fchown(stream, Some(Uid::from_raw(uid)), None) {
@@ -85,6 +96,5 @@ fn own_null(proc: &OwnedFd, root: &OwnedFd) -> Option<OwnedFd> {
 }
 
 fn is_null(found: &FileStat) -> bool {
-    SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR
-        && found.st_rdev == makedev(1, 3)
+    kind(found) == SFlag::S_IFCHR && found.st_rdev == makedev(1, 3)
 }
