@@ -18,6 +18,18 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case { name: "exec/process-file", source: "runc exec --process", needs: &[], run: process_file },
     Case {
+        name: "exec/process-file-that-leaves-out",
+        source: "runc exec --process: absent members are the container's (newInitConfig); noNewPrivileges is the file's",
+        needs: &[],
+        run: sparse_process_file,
+    },
+    Case {
+        name: "exec/process-file-without-limits",
+        source: "facts/security: a process is held by what holds its container; runc has the rule, but does not keep the limits",
+        needs: &[],
+        run: unlimited_process_file,
+    },
+    Case {
         name: "exec/capabilities-of-the-container",
         source: "runc exec; CVE-2022-24769: inheritable and ambient sets stay empty",
         needs: &[],
@@ -145,6 +157,51 @@ fn process_file(ctx: &Ctx) -> Result<()> {
     let seen = show(ctx.rt(&["exec", "--process", &file.to_string_lossy(), &id])?)?;
     ensure!(seen["env"]["ONLY"] == "this" && seen["cwd"] == "/tmp", "{} {}", seen["env"], seen["cwd"]);
     ensure!(seen["status"]["CapEff"] == "0000000000000020", "CapEff: {}", seen["status"]["CapEff"]);
+    ensure!(seen["limits"]["Max open files"] == json!(["77", "88"]), "{}", seen["limits"]["Max open files"]);
+    Ok(())
+}
+
+/// A container with this set in its configuration, and what a process shows there whose file says program and directory only.
+fn sparse(ctx: &Ctx, of_container: &[(&str, Value)]) -> Result<Value> {
+    let bundle = ctx.bundle(&["write", "/ready", "", ",", "wait"])?;
+    for (pointer, value) in of_container {
+        bundle.set(pointer, value.clone())?;
+    }
+    let id = ctx.detached(&bundle, "c")?;
+    let file = ctx.path("process.json");
+    std::fs::write(&file, json!({"args": ["/probe", "show"], "cwd": "/"}).to_string())?;
+    show(ctx.rt(&["exec", "--process", &file.to_string_lossy(), &id])?)
+}
+
+fn sparse_process_file(ctx: &Ctx) -> Result<()> {
+    let seen = sparse(
+        ctx,
+        &[
+            ("/process/user/umask", json!(0o27)),
+            ("/process/oomScoreAdj", json!(500)),
+            ("/process/ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 6})),
+            ("/process/scheduler", json!({"policy": "SCHED_BATCH", "nice": 3})),
+        ],
+    )?;
+    let (all, status) = ("0000000020000420", &seen["status"]);
+    for (what, seen, expected) in [
+        ("CapBnd", &status["CapBnd"], json!(all)),
+        ("CapEff", &status["CapEff"], json!(all)),
+        ("CapPrm", &status["CapPrm"], json!(all)),
+        ("NoNewPrivs", &status["NoNewPrivs"], json!("0")),
+        ("umask", &seen["umask"], json!("0027")),
+        ("oom_score_adj", &seen["oom_score_adj"], json!("500")),
+        ("io_priority", &seen["io_priority"], json!((2 << 13) + 6)),
+        ("scheduler", &seen["scheduler"], json!(libc::SCHED_BATCH)),
+    ] {
+        ensure!(*seen == expected, "{what}: {seen} instead of {expected}");
+    }
+    Ok(())
+}
+
+fn unlimited_process_file(ctx: &Ctx) -> Result<()> {
+    let limits = json!([{"type": "RLIMIT_NOFILE", "soft": 77, "hard": 88}]);
+    let seen = sparse(ctx, &[("/process/rlimits", limits)])?;
     ensure!(seen["limits"]["Max open files"] == json!(["77", "88"]), "{}", seen["limits"]["Max open files"]);
     Ok(())
 }

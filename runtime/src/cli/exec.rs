@@ -173,12 +173,15 @@ fn place(of: &state::Cgroup, asked: &[String]) -> Result<Place, Error> {
     Ok(Place::Part(cgroup))
 }
 
-/// The process of `--process`, or the container's own with what the flags change.
+/// The process of `--process`, completed by the container's own; or that one with what the flags change.
 fn process(args: &Args, spec: &Spec, global: &Global) -> Result<Process, Error> {
     if let Some(file) = &args.process {
         let mut warnings = Vec::new();
-        let process = bundle::process(file, &mut warnings)?;
+        let mut process = bundle::process(file, &mut warnings)?;
         global.warn(&warnings);
+        if let Some(of_container) = spec.process() {
+            join::complete(&mut process, of_container);
+        }
         return Ok(process);
     }
     let Some(mut process) = spec.process().clone() else {

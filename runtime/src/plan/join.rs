@@ -63,6 +63,43 @@ pub fn plan(spec: &Spec, asked: &SpecProcess, facts: &Facts, preserve_fds: u32) 
     })
 }
 
+/// What the file of a process does not say is as for the container's process. Capabilities count as said even when they are none, and
+/// `noNewPrivileges` is always the file's, as with runc. runc has the AppArmor profile and the limits in this rule too, but keeps
+/// neither in its state: there the process goes unconfined, and with the caller's limits. That is not to be relied on.
+pub fn complete(asked: &mut SpecProcess, of_container: &SpecProcess) {
+    let is_empty = |label: &Option<String>| label.as_ref().is_none_or(String::is_empty);
+    if asked.capabilities().is_none() {
+        asked.set_capabilities(of_container.capabilities().clone());
+    }
+    if is_empty(asked.apparmor_profile()) {
+        asked.set_apparmor_profile(of_container.apparmor_profile().clone());
+    }
+    if is_empty(asked.selinux_label()) {
+        asked.set_selinux_label(of_container.selinux_label().clone());
+    }
+    if asked.rlimits().as_ref().is_none_or(Vec::is_empty) {
+        asked.set_rlimits(of_container.rlimits().clone());
+    }
+    if asked.io_priority().is_none() {
+        asked.set_io_priority(*of_container.io_priority());
+    }
+    if asked.scheduler().is_none() {
+        asked.set_scheduler(of_container.scheduler().clone());
+    }
+    if asked.exec_cpu_affinity().is_none() {
+        asked.set_exec_cpu_affinity(of_container.exec_cpu_affinity().clone());
+    }
+    // runc takes these two from the container alone.
+    if asked.oom_score_adj().is_none() {
+        asked.set_oom_score_adj(of_container.oom_score_adj());
+    }
+    if asked.user().umask().is_none() {
+        let mut user = asked.user().clone();
+        user.set_umask(of_container.user().umask());
+        asked.set_user(user);
+    }
+}
+
 /// The namespaces of the container: entered before a clone, and after it.
 pub fn flags(spec: &Spec, facts: &Facts) -> (i32, i32) {
     let listed = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
@@ -105,5 +142,57 @@ pub fn around(namespaces: &Namespaces, ids: Option<&ids::Ids>, facts: &Facts) ->
         },
         security: facts.security,
         preserve_fds: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn process(text: &Value) -> SpecProcess {
+        serde_json::from_value(text.clone()).unwrap()
+    }
+
+    fn of_container() -> Value {
+        json!({
+            "args": ["init"], "cwd": "/srv", "env": ["A=b"], "noNewPrivileges": true,
+            "user": {"uid": 7, "gid": 8, "umask": 0o27, "additionalGids": [9]},
+            "capabilities": {"bounding": ["CAP_KILL"]}, "apparmorProfile": "confined", "selinuxLabel": "a:b:c:s0",
+            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 7, "hard": 8}], "oomScoreAdj": 300,
+            "ioPriority": {"class": "IOPRIO_CLASS_IDLE", "priority": 0}, "scheduler": {"policy": "SCHED_BATCH"},
+            "execCPUAffinity": {"initial": "0", "final": "0"},
+        })
+    }
+
+    #[test]
+    fn what_a_process_file_leaves_out_is_as_for_the_container() {
+        let mut expected = of_container();
+        expected["args"] = json!(["sh"]);
+        expected["cwd"] = json!("/");
+        expected["user"] = json!({"uid": 0, "gid": 0, "umask": 0o27});
+        for absent in ["env", "noNewPrivileges"] {
+            expected.as_object_mut().unwrap().remove(absent);
+        }
+        for more in [json!({}), json!({"rlimits": [], "apparmorProfile": "", "selinuxLabel": ""})] {
+            let mut asked = json!({"args": ["sh"], "cwd": "/", "user": {"uid": 0, "gid": 0}});
+            asked.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let mut asked = process(&asked);
+            complete(&mut asked, &process(&of_container()));
+            assert_eq!(asked, process(&expected));
+        }
+    }
+
+    #[test]
+    fn what_a_process_file_says_stays() {
+        let said = json!({
+            "args": ["sh"], "cwd": "/", "user": {"uid": 0, "gid": 0, "umask": 0o77}, "capabilities": {},
+            "apparmorProfile": "other", "selinuxLabel": "d:e:f:s0", "oomScoreAdj": 0,
+            "rlimits": [{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}], "scheduler": {"policy": "SCHED_OTHER"},
+            "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 4}, "execCPUAffinity": {},
+        });
+        let mut asked = process(&said);
+        complete(&mut asked, &process(&of_container()));
+        assert_eq!(asked, process(&said));
     }
 }
