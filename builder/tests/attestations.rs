@@ -422,6 +422,48 @@ fn files_come_with_a_statement_about_each_of_them() {
     assert_eq!(names(&site.path("other")), ["b", "text", "w"]);
 }
 
+/// What an output of that name in a layout points to.
+fn top_of(site: &Site, layout: &str) -> String {
+    let index: Value =
+        serde_json::from_slice(&fs::read(site.path(layout).join("index.json")).unwrap()).unwrap();
+    index["manifests"][0]["digest"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_output_in_another_compression_has_statements_about_itself() {
+    let site = Site::new("FROM scratch\nCOPY a /a\n");
+    site.write("context/a", b"1");
+    let output = "type=oci,tar=false,dest=layout,name=r.example/named:1,compression=gzip";
+    site.build(&["-t", "mine:1", "--provenance", "mode=max", "-o", output, "context"]);
+    let top = top_of(&site, "layout");
+    let (statement, about) = statement(&site, &top, 0);
+    let own = site.document(&about)["layers"].clone();
+    assert_eq!(own[0]["mediaType"], "application/vnd.oci.image.layer.v1.tar+gzip");
+    let metadata = &statement["predicate"]["runDetails"]["metadata"]["buildkit_metadata"];
+    let chains = metadata["layers"].as_object().unwrap();
+    assert_eq!(chains.values().next_back().unwrap()[0], own);
+    let subject = statement["subject"][0]["name"].as_str().unwrap();
+    assert!(subject.starts_with("pkg:docker/r.example/named@1"), "it is about {subject}");
+}
+
+#[test]
+fn a_cache_in_an_image_names_the_layers_that_the_image_has() {
+    let site = Site::new("FROM scratch\nCOPY a /a\n");
+    site.write("context/a", b"1");
+    let (before, _) = site.build(&["context"]);
+    let before = site.document(&before)["layers"][0]["digest"].clone();
+    let zstd = "type=oci,tar=false,dest=again,name=x:1,compression=zstd";
+    let flags = ["--compression", "gzip", "--cache-to", "type=inline", "-o", zstd, "context"];
+    let (image, _) = site.build(&flags);
+    for (image, other) in [(image, before.clone()), (top_of(&site, "again"), Value::Null)] {
+        let manifest = site.document(&image);
+        let config = site.document(manifest["config"]["digest"].as_str().unwrap());
+        let cache = config["coracle.cache.v1"].to_string();
+        assert!(cache.contains(&manifest["layers"][0].to_string()), "{manifest} has not what is in {cache}");
+        assert!(other.is_null() || !cache.contains(other.as_str().unwrap()), "{cache}");
+    }
+}
+
 #[test]
 fn a_wrong_word_is_refused_before_anything_is_built() {
     let site = Site::new("FROM scratch\n");

@@ -32,19 +32,28 @@ pub(crate) struct Built<'a> {
 impl Built<'_> {
     /// What the names are given to.
     pub(crate) fn top(&self) -> Result<Descriptor, Error> {
-        self.over(&self.images, Storage::default())
+        self.over((&self.images, &self.said), (self.tags, Storage::default()))
     }
 
     /// The same as an output has it: layers compressed in another way, the base's too where `reach` says so, and what is said in another
     /// form.
     pub(crate) fn top_for(&self, output: &Output) -> Result<Descriptor, Error> {
-        let Some(compression) = output.compression else { return self.over(&self.images, output.storage) };
-        let mut images = Vec::new();
-        for (image, graph) in self.images.iter().zip(self.graphs) {
+        let names = if output.names.is_empty() { self.tags } else { output.names.as_slice() };
+        let called = (names, output.storage);
+        let Some(compression) = output.compression else {
+            return self.over((&self.images, &self.said), called);
+        };
+        let (mut images, mut said) = (Vec::new(), self.said.clone());
+        for (at, (image, graph)) in self.images.iter().zip(self.graphs).enumerate() {
             let kept = if output.reach == Reach::All { 0 } else { graph.base_layers() };
-            images.push(image::recompress(self.store, image, compression, kept)?);
+            let made = image::recompress(self.store, image, compression, kept)?;
+            let moved = image::moved_between(self.store, image, &made)?;
+            for one in said.get_mut(at).into_iter().flatten() {
+                image::follow(&mut one.predicate, &moved);
+            }
+            images.push(made);
         }
-        self.over(&images, output.storage)
+        self.over((&images, &said), called)
     }
 
     /// What is said of one of its images.
@@ -53,15 +62,19 @@ impl Built<'_> {
         at.and_then(|at| self.said.get(at)).map_or(&[], Vec::as_slice)
     }
 
-    fn over(&self, images: &[Descriptor], storage: Storage) -> Result<Descriptor, Error> {
+    fn over(
+        &self,
+        (images, said): (&[Descriptor], &[Vec<Attestation>]),
+        called: (&[Reference], Storage),
+    ) -> Result<Descriptor, Error> {
         match (images, &self.index) {
             ([image], None) => Ok(image.clone()),
             (_, annotations) => {
-                let said = self.said.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
+                let said = said.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
                 let images: Vec<_> = images.iter().cloned().zip(said).collect();
                 let none = BTreeMap::new();
                 let annotations = annotations.as_ref().unwrap_or(&none);
-                attest::index(self.store, &images, (self.tags, storage), annotations)
+                attest::index(self.store, &images, called, annotations)
             }
         }
     }

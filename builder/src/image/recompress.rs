@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use super::cache::INLINE;
 use super::manifest::{Document, Manifest};
+use super::moved::{Moved, follow, moved};
 use super::stored::{parse_config, put_raw};
 use crate::error::{Error, Kind};
 use crate::layer::{Compression, Encoder, decoder};
@@ -81,9 +83,13 @@ pub fn recompress(
     if layers == manifest.layers {
         return Ok(image.clone());
     }
-    let config = parse_config(&store.read_blob(&manifest.config.digest)?, &manifest)?;
-    // The config's own bytes stay: only its media type is OCI's, as zstd layers ask for.
-    let of_config = Descriptor { media_type: media::CONFIG.to_owned(), ..manifest.config.clone() };
+    let bytes = store.read_blob(&manifest.config.digest)?;
+    let config = parse_config(&bytes, &manifest)?;
+    let of_config = match config.other.contains_key(INLINE) {
+        true => with_cache_of(store, &bytes, &moved(&manifest.layers, &layers))?,
+        // The config's own bytes stay: only its media type is OCI's, as zstd layers ask for.
+        false => Descriptor { media_type: media::CONFIG.to_owned(), ..manifest.config.clone() },
+    };
     let annotations: BTreeMap<String, String> = manifest.annotations.clone();
     let made = put_raw(store, &Manifest::new(of_config, layers, annotations), &config)?;
     Ok(Descriptor {
@@ -91,4 +97,14 @@ pub fn recompress(
         platform: image.platform.clone().or(made.platform.clone()),
         ..made
     })
+}
+
+/// The config, whose cache names the layers as they are now.
+fn with_cache_of(store: &Store, config: &[u8], moved: &Moved) -> Result<Descriptor, Error> {
+    let failed = |error| Error::new(Kind::Invalid, format!("rewrite the cache in the image: {error}"));
+    let mut config: serde_json::Value = serde_json::from_slice(config).map_err(failed)?;
+    if let Some(records) = config.get_mut(INLINE) {
+        follow(records, moved);
+    }
+    store.put_blob(media::CONFIG, &serde_json::to_vec(&config).map_err(failed)?)
 }

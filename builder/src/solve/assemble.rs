@@ -35,16 +35,20 @@ pub(super) fn assemble(
             ..History::default()
         });
     }
-    if let Some(records) = inline {
-        config.other.insert(INLINE.to_owned(), serde_json::json!(records));
-    }
     // A layer that the cache has may have been written with another compression. The base's stay as they came.
     let of_base = graph.base_layers();
-    let compressed = archives.into_iter().enumerate().map(|(at, (blob, _))| match at < of_base {
-        true => Ok(as_oci(blob)),
-        false => image::in_compression(&env.store, &as_oci(blob), env.compression),
+    let kept: Vec<Descriptor> = archives.into_iter().map(|(blob, _)| as_oci(blob)).collect();
+    let compressed = kept.iter().enumerate().map(|(at, blob)| match at < of_base {
+        true => Ok(blob.clone()),
+        false => image::in_compression(&env.store, blob, env.compression),
     });
     let layers = compressed.collect::<Result<Vec<Descriptor>, Error>>()?;
+    if let Some(records) = inline {
+        // Whoever reads them has the image's layers, and no others.
+        let mut records = serde_json::json!(records);
+        image::follow(&mut records, &image::moved(&kept, &layers));
+        config.other.insert(INLINE.to_owned(), records);
+    }
     let suits = |wanted: &Option<Platform>| wanted.as_ref().is_none_or(|wanted| graph.platform.suits(wanted));
     let annotations = env.annotations.iter().filter(|(platform, _, _)| suits(platform));
     let annotations = annotations.map(|(_, name, value)| (name.clone(), value.clone())).collect();
