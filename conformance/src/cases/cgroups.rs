@@ -83,6 +83,12 @@ pub(crate) const CASES: &[Case] = &[
         needs: &[],
         run: update_stopped,
     },
+    Case {
+        name: "cgroups/update-memory-keeps-the-sum-v2",
+        source: "runc update: the sum of memory and swap is kept, by Docker's update --memory too",
+        needs: &[Need::V2("memory")],
+        run: update_sum,
+    },
     Case { name: "cgroups/pause-and-resume", source: "runc pause, resume", needs: &[Need::Root], run: pause },
     Case {
         name: "cgroups/exec-into-a-paused-container",
@@ -246,6 +252,27 @@ fn update_stopped(ctx: &Ctx) -> Result<()> {
     ctx.rt(&["run", "--detach", "--bundle", bundle.path()?, &id])?.success()?;
     ctx.until_status(&id, "stopped")?;
     ctx.rt(&["update", "--pids-limit", "20", &id])?.failure()?.says("container not running")?;
+    Ok(())
+}
+
+fn update_sum(ctx: &Ctx) -> Result<()> {
+    let id = limited(ctx, json!({"memory": {"limit": 64 * MIB, "swap": 128 * MIB}}))?;
+    let seen = || -> Result<[u64; 2]> {
+        let mib = |file| -> Result<u64> { Ok(value(ctx, &id, ("", file))?.parse::<u64>()? / MIB) };
+        Ok([mib("memory.max")?, mib("memory.swap.max")?])
+    };
+    for (flags, expected) in [
+        (["--memory", "96M"], [96, 32]),
+        (["--memory-swap", "160M"], [96, 64]),
+        (["--memory", "100M"], [100, 60]),
+        (["--memory", "160M"], [160, 0]),
+    ] {
+        ctx.rt(&["update", flags[0], flags[1], &id])?.success()?;
+        ensure!(seen()? == expected, "{flags:?}: {:?} instead of {expected:?}", seen()?);
+    }
+    let refused = ctx.rt(&["update", "--memory", "161M", &id])?.failure()?;
+    refused.says("memory+swap limit should be >= memory limit")?;
+    ensure!(seen()? == [160, 0], "a refused update has changed {:?}", seen()?);
     Ok(())
 }
 

@@ -77,6 +77,12 @@ pub(crate) const CASES: &[Case] = &[
         run: check_before_update,
     },
     Case {
+        name: "systemd/update-memory-keeps-the-sum",
+        source: "runc update: the sum of memory and swap is kept; systemd is told",
+        needs: NEEDS,
+        run: sum,
+    },
+    Case {
         name: "systemd/annotations-are-properties",
         source: "runc docs/systemd.md: org.systemd.property",
         needs: NEEDS,
@@ -161,6 +167,15 @@ fn quota(ctx: &Ctx) -> Result<()> {
     ctx.rt(&["update", "--cpu-period", "900000", &id])?.success()?;
     let said = (property(&unit, "CPUQuotaPerSecUSec")?, file(&unit, "cpu.max")?);
     ensure!(said == ("560ms".to_owned(), "504000 900000".to_owned()), "{said:?}");
+    Ok(())
+}
+
+fn sum(ctx: &Ctx) -> Result<()> {
+    let memory = json!({"memory": {"limit": 104_857_600, "swap": 209_715_200}});
+    let (id, unit) = started(ctx, |config| put(config, "/linux/resources", memory))?;
+    ctx.rt(&["update", "--memory", "157286400", &id])?.success()?;
+    let said = (property(&unit, "MemorySwapMax")?, file(&unit, "memory.swap.max")?);
+    ensure!(said == ("52428800".to_owned(), "52428800".to_owned()), "{said:?}");
     Ok(())
 }
 

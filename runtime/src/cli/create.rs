@@ -215,6 +215,7 @@ pub(super) fn draft(
             None => proc::own_streams(),
         },
         clocks,
+        memory_and_swap: None,
         rdt: plan.rdt.as_ref().map(rdt::find).transpose()?,
     };
     entry.draft(&record, &bundle.text)?;

@@ -85,7 +85,7 @@ pub(super) struct Args {
 pub(super) fn update(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     let id = ContainerId::parse(&args.id)?;
     let root = global.root()?;
-    let record = root.load(&id)?;
+    let (record, config) = root.load_all(&id)?;
     if remove::status(&record, &root.dir(&id))? == Status::Stopped {
         return Err(Error::new(Kind::Invalid, "container not running"));
     }
@@ -105,7 +105,8 @@ pub(super) fn update(args: &Args, global: &Global) -> Result<ExitCode, Error> {
         systemd::ignore_weight_of_idle(&mut resources, &mut warnings);
         global.warn(&warnings);
     }
-    complete(&mut resources, &record.cgroup)?;
+    let sum = sum(&resources);
+    complete(&mut resources, (&record, &config))?;
     let places: Vec<Place> = record.cgroup.dirs.iter().map(place).collect();
     if by_systemd {
         systemd::fit(&mut resources);
@@ -116,6 +117,7 @@ pub(super) fn update(args: &Args, global: &Global) -> Result<ExitCode, Error> {
         cgroup::tell(&record.cgroup, &systemd::limits(&resources)?)?;
     }
     cgroup::limit(&settings(&resources, &places)?, &record.cgroup)?;
+    remember(&root, &id, sum)?;
     if let (Some(group), Some(schemata)) = (&record.rdt, schemata) {
         rdt::set(group, &schemata)?;
     }
@@ -213,9 +215,10 @@ fn invalid(flag: &str, text: &str) -> Error {
 }
 
 /// What the caller left out and the kernel takes only together with what was given: it stays as it is now.
-fn complete(resources: &mut LinuxResources, record: &state::Cgroup) -> Result<(), Error> {
-    let Some(v2) = record.dirs.iter().find(|dir| dir.version == 2) else { return Ok(()) };
-    if record.dirs.len() > 1 {
+fn complete(resources: &mut LinuxResources, (record, config): (&Record, &str)) -> Result<(), Error> {
+    // On a hybrid host the limits are those of v1.
+    let [v2] = record.cgroup.dirs.as_slice() else { return Ok(()) };
+    if v2.version != 2 {
         return Ok(());
     }
     if let Some(cpu) = resources.cpu_mut() {
@@ -240,7 +243,42 @@ fn complete(resources: &mut LinuxResources, record: &state::Cgroup) -> Result<()
         let now = file::read(&v2.path, "memory.max")?;
         memory.set_limit(Some(now.parse().unwrap_or(-1)));
     }
+    if let Some(memory) = resources.memory_mut()
+        && memory.limit().is_some_and(|limit| limit > 0)
+        && memory.swap().is_none()
+    {
+        memory.set_swap(kept_sum(record, config)?);
+    }
     Ok(())
+}
+
+/// The limit on memory and swap together, which v2 has no file for: with other memory the rest of it is the swap's. Not taken from
+/// the files: what swap somebody else allows there, or `unified` does, has nothing to do with the memory.
+fn kept_sum(record: &Record, config: &str) -> Result<Option<i64>, Error> {
+    let sum = match record.memory_and_swap {
+        Some(updated) => Some(updated),
+        None => {
+            let spec = bundle::recorded(config)?;
+            let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+            resources.and_then(|resources| resources.memory().as_ref()?.swap())
+        }
+    };
+    Ok(sum.filter(|sum| *sum != 0))
+}
+
+/// What is asked for as that sum; 0 is none. No limit on memory, without a word about swap, is no limit on both.
+fn sum(resources: &LinuxResources) -> Option<i64> {
+    let memory = resources.memory().as_ref()?;
+    memory.swap().or_else(|| (memory.limit() == Some(-1)).then_some(0))
+}
+
+/// For the updates to come.
+fn remember(root: &state::Root, id: &ContainerId, sum: Option<i64>) -> Result<(), Error> {
+    let Some(sum) = sum else { return Ok(()) };
+    let entry = root.locked(id)?;
+    let (mut record, config) = root.load_all(id)?;
+    record.memory_and_swap = Some(sum);
+    entry.draft(&record, &config).and_then(|()| entry.publish())
 }
 
 /// A number of bytes, with a unit of powers of 1024 perhaps; -1 is no limit.

@@ -84,6 +84,9 @@ pub struct Record {
     pub clocks: Clocks,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rdt: Option<Rdt>,
+    /// The last limit on memory and swap together that an update has set, 0 for none; before one, the configuration's holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_and_swap: Option<i64>,
 }
 
 /// Whether the container is in a time namespace that its configuration does not know of.
