@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::attest;
 use crate::cli::Global;
 use crate::cli::attested::of_repository;
-use crate::context::{Repository, Ssh};
+use crate::context::{NamedBy, Repository, Ssh};
 use crate::error::{Error, Kind};
 use crate::graph::{self, NamedContext};
 use crate::image::{self, Input};
@@ -59,6 +59,7 @@ impl Address {
                 keep_git_dir: git.keep_git_dir.unwrap_or(false),
                 submodules: git.submodules,
                 ssh: Ssh::Users,
+                named_by: NamedBy::User,
             }));
         }
         match text.split_once("://") {
@@ -271,6 +272,7 @@ mod tests {
                 keep_git_dir: false,
                 submodules: true,
                 ssh: Ssh::Users,
+                named_by: NamedBy::User,
             })
         };
         for (text, expected) in [

@@ -1,4 +1,6 @@
-//! A git repository at a commit, by the git that is installed: it has the user's credentials, certificates and proxies.
+//! A git repository at a commit, by the git that is installed: it can have the user's credentials, certificates and proxies.
+
+mod program;
 
 use std::fs;
 use std::io;
@@ -7,12 +9,6 @@ use std::process::{Command, Stdio};
 
 use crate::error::{Error, Kind};
 use crate::sys::root;
-
-/// ssh as the user has it, but for questions.
-const OF_USER: &str = "ssh -o BatchMode=yes";
-/// The same in a user namespace, where ssh takes itself for root's: it looks for the home of its user id, and not in HOME.
-const OF_BUILD: &str = "if [ -r \"$HOME/.ssh/config\" ]; then set -- -F \"$HOME/.ssh/config\" \"$@\"; fi; \
-    ssh -o BatchMode=yes -o \"UserKnownHostsFile=$HOME/.ssh/known_hosts\"";
 
 /// What of a repository is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +27,17 @@ pub struct Repository {
     pub submodules: bool,
     /// Whose keys it is asked with over ssh.
     pub ssh: Ssh,
+    /// Who wants it: whose logins it is asked with.
+    pub named_by: NamedBy,
+}
+
+/// Who wants a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamedBy {
+    /// The user, on the command line: it is asked for with the user's own logins.
+    User,
+    /// A Dockerfile, whose author may be a stranger: with none.
+    Dockerfile,
 }
 
 /// What a repository is asked with over ssh: in a Dockerfile stands what its author wants, not what the user allows.
@@ -139,57 +146,22 @@ impl Repository {
         let verb = words.first().copied().unwrap_or_default();
         let (address, login) = split(&self.remote);
         let doing = format!("run git {verb} for {address}");
-        // The modes of what is checked out must not depend on who builds.
-        let mut command = Command::new("sh");
-        command.args(["-c", "umask 022; exec git \"$@\"", "git"]);
-        command.args([
-            "-c",
-            "core.hooksPath=/dev/null",
-            "-c",
-            "core.autocrlf=false",
-            "-c",
-            "core.symlinks=true",
-        ]);
+        let mut command = program::git(self, at)?;
         if let Some((with, without)) = login {
             // So that git writes it nowhere; submodules of the same server get it too.
             command.args(["-c", &format!("url.{with}.insteadOf={without}")]);
         }
-        command.args(words).stdin(Stdio::null());
-        // Whatever repository this process stands in has nothing to do with it.
-        for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"] {
-            command.env_remove(name);
-        }
-        command.env("LC_ALL", "C").env("GIT_TERMINAL_PROMPT", "0");
-        self.allow(&mut command);
-        if let Some(at) = at {
-            command.current_dir(at);
-        }
+        command.args(words);
         let output = command.output().map_err(|error| Error::system(doing.clone(), error))?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
-        if output.status.code() == Some(127) {
-            let missing = Error::new(Kind::Unsupported, format!("{doing}: git is not installed"));
-            return Err(missing.hint("repositories are fetched by the git program"));
+        let error = failed(&doing, &String::from_utf8_lossy(&output.stderr));
+        if self.named_by == NamedBy::Dockerfile && error.to_string().contains("could not read Username") {
+            return Err(error
+                .hint("a Dockerfile gets no login of the user's: name the repository with --build-context"));
         }
-        Err(failed(&doing, &String::from_utf8_lossy(&output.stderr)))
-    }
-
-    /// Which protocols git may speak, and how its ssh asks: nobody would answer it at the terminal.
-    fn allow(&self, command: &mut Command) {
-        let others = "http:https:git";
-        if self.ssh == Ssh::Refused {
-            command.env("GIT_ALLOW_PROTOCOL", others);
-            return;
-        }
-        command.env("GIT_ALLOW_PROTOCOL", format!("{others}:ssh"));
-        if let Ssh::Agent(socket) = &self.ssh {
-            command.env("SSH_AUTH_SOCK", socket);
-        }
-        if !has_own_ssh() {
-            let ssh = if self.ssh == Ssh::Users { OF_USER } else { OF_BUILD };
-            command.env("GIT_SSH_COMMAND", ssh).env("GIT_SSH_VARIANT", "ssh");
-        }
+        Err(error)
     }
 }
 
@@ -220,17 +192,6 @@ pub fn checkout(directory: &Path) -> Option<Checkout> {
         _ => "origin".to_owned(),
     };
     Some(Checkout { source: ask(&["config", "--get", &format!("remote.{name}.url")]), revision })
-}
-
-/// Whether the user has told git what to run for ssh.
-fn has_own_ssh() -> bool {
-    let is_set = |name: &&str| std::env::var_os(name).is_some();
-    let configured = || {
-        let mut command = Command::new("git");
-        command.args(["config", "--get", "core.sshCommand"]).stdin(Stdio::null()).current_dir("/");
-        command.output().is_ok_and(|output| output.status.success())
-    };
-    ["GIT_SSH_COMMAND", "GIT_SSH"].iter().any(is_set) || configured()
 }
 
 /// The line in which git says why; ssh says it before git does.

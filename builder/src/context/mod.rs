@@ -12,7 +12,7 @@ mod matched;
 mod tree;
 
 pub use digest::{Content, content};
-pub use git::{Checkout, Repository, Ssh, checkout};
+pub use git::{Checkout, NamedBy, Repository, Ssh, checkout};
 pub use http::{Download, download, is_known};
 pub use matched::{Match, Parents, find};
 pub use tree::{Owner, Tree};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::context::{self, Content, Download, Repository, Ssh, Tree};
+use crate::context::{self, Content, Download, NamedBy, Repository, Ssh, Tree};
 use crate::error::{Error, Kind};
 use crate::graph::{Git, Graph, Source};
 use crate::store::{Digest, Store};
@@ -135,6 +135,7 @@ fn repository(git: &Git, agent: Option<&PathBuf>) -> Repository {
         keep_git_dir: git.keep_git_dir,
         submodules: git.submodules,
         ssh: agent.cloned().map_or(Ssh::Refused, Ssh::Agent),
+        named_by: NamedBy::Dockerfile,
     }
 }
 

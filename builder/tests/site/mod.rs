@@ -33,12 +33,18 @@ impl Site {
     }
 
     pub(crate) fn builder(&self, arguments: &[&str], input: &[u8]) -> Output {
+        self.builder_with(&[], arguments, input)
+    }
+
+    /// With these variables in its environment.
+    pub(crate) fn builder_with(&self, env: &[(&str, &str)], arguments: &[&str], input: &[u8]) -> Output {
         let mut child = Command::new(env!("CARGO_BIN_EXE_builder"))
             .arg("--store")
             .arg(self.path("store"))
             .args(arguments)
             .current_dir(self.directory.path())
             .env("SOURCE_DATE_EPOCH", "0")
+            .envs(env.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
