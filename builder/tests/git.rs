@@ -9,12 +9,15 @@ mod site;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
 
-use http::{Answer, Server};
+use http::{Answer, Request, Server};
 use site::Site;
 
 /// `user:word`, as the user's git and the user's curl know it.
 const USERS: &str = "Basic dXNlcjp3b3Jk";
+/// `me:hid=den`.
+const WRITTEN: &str = "Basic bWU6aGlkPWRlbg==";
 
 /// A repository whose every file is to go through the filter `own`.
 fn repository(at: &Path) {
@@ -34,9 +37,10 @@ fn repository(at: &Path) {
 }
 
 /// The repository's files, for whoever has the login `wanted`.
-fn serve(at: &Path, wanted: Option<&'static str>) -> Server {
+fn serve(at: &Path, wanted: Option<&'static str>, seen: impl Fn(&Request) + Send + Sync + 'static) -> Server {
     let files = at.join(".git");
     Server::start(move |request| {
+        seen(request);
         if wanted.is_some_and(|wanted| request.header("authorization") != Some(wanted)) {
             return Answer::status(401).header("WWW-Authenticate", "Basic realm=\"x\"");
         }
@@ -69,7 +73,7 @@ fn said(output: &Output) -> String {
 fn a_dockerfile_gets_no_login_of_the_users_and_the_command_line_does() {
     let site = Site::new("");
     repository(&site.path("repository"));
-    let server = serve(&site.path("repository"), Some(USERS));
+    let server = serve(&site.path("repository"), Some(USERS), |_| {});
     let address = format!("http://{}/r.git", server.authority());
     site.write("home/.netrc", b"machine 127.0.0.1 login user password word\n");
     site.write("context/Dockerfile", format!("FROM scratch\nADD {address} /\n").as_bytes());
@@ -97,7 +101,7 @@ fn a_dockerfile_gets_no_login_of_the_users_and_the_command_line_does() {
 fn no_filter_of_the_users_runs() {
     let site = Site::new("");
     repository(&site.path("repository"));
-    let server = serve(&site.path("repository"), None);
+    let server = serve(&site.path("repository"), None, |_| {});
     let address = format!("http://{}/r.git", server.authority());
     let ran = site.path("ran");
     let config = format!(
@@ -118,10 +122,32 @@ fn no_filter_of_the_users_runs() {
 fn a_dockerfiles_address_is_not_rewritten() {
     let site = Site::new("");
     repository(&site.path("repository"));
-    let server = serve(&site.path("repository"), None);
+    let server = serve(&site.path("repository"), None, |_| {});
     let address = format!("http://{}/r.git", server.authority());
     site.write("context/Dockerfile", format!("FROM scratch\nADD {address} /\n").as_bytes());
     let config = "[url \"ssh://git@h.example/\"]\n\tinsteadOf = http://127.0.0.1\n";
     let built = build(&site, config, &["context"]);
     assert!(built.status.success(), "{}", said(&built));
+}
+
+/// Whoever is on the machine may read a process's arguments.
+#[test]
+fn a_login_in_an_address_is_in_no_arguments_whatever_is_in_it() {
+    let site = Site::new("");
+    repository(&site.path("repository"));
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&told);
+    let server = serve(&site.path("repository"), Some(WRITTEN), move |_| {
+        let arguments = |entry: fs::DirEntry| fs::read(entry.path().join("cmdline")).ok();
+        let all = fs::read_dir("/proc").unwrap().flatten().filter_map(arguments);
+        let all = all.map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "));
+        seen.lock().unwrap().extend(all.filter(|line| line.contains("me:hid")));
+    });
+    for login in ["me:hid=den", "me:hid%3Dden"] {
+        let address = format!("http://{login}@{}/r.git", server.authority());
+        site.write("context/Dockerfile", format!("FROM scratch\nADD {address} /\n").as_bytes());
+        let built = build(&site, "", &["context"]);
+        assert!(built.status.success(), "{}", said(&built));
+    }
+    assert_eq!(*told.lock().unwrap(), Vec::<String>::new());
 }

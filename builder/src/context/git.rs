@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::error::{Error, Kind};
+use crate::registry::decoded;
 use crate::sys::root;
 
 /// What of a repository is wanted.
@@ -99,6 +100,20 @@ impl Repository {
         split(&self.remote).0
     }
 
+    /// In lines of their own: one with the end of a line in it would say more than it is.
+    fn login(&self) -> Result<Option<Login>, Error> {
+        let (address, Some((server, login))) = split(&self.remote) else { return Ok(None) };
+        let (user, password) = match login.split_once(':') {
+            Some((user, password)) => (decoded(user), Some(decoded(password))),
+            None => (decoded(login), None),
+        };
+        if [Some(&user), password.as_ref()].iter().flatten().any(|part| part.contains(['\0', '\n', '\r'])) {
+            let text = format!("ask {address}: the login in its address has a control character");
+            return Err(Error::new(Kind::Invalid, text));
+        }
+        Ok(Some(Login { server, user, password }))
+    }
+
     /// Lays the files of `commit` out below `place`, which is made; returns the wanted directory.
     ///
     /// # Errors
@@ -144,20 +159,16 @@ impl Repository {
 
     fn git(&self, at: Option<&Path>, words: &[&str]) -> Result<String, Error> {
         let verb = words.first().copied().unwrap_or_default();
-        let (address, login) = split(&self.remote);
+        let address = self.address();
         let doing = format!("run git {verb} for {address}");
         let mut command = program::git(self, at)?;
-        if let Some((with, without)) = login {
-            // So that git writes it nowhere; submodules of the same server get it too.
-            command.args(["-c", &format!("url.{with}.insteadOf={without}")]);
-        }
         command.args(words);
         let output = command.output().map_err(|error| Error::system(doing.clone(), error))?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         let error = failed(&doing, &String::from_utf8_lossy(&output.stderr));
-        if self.named_by == NamedBy::Dockerfile && error.to_string().contains("could not read Username") {
+        if self.named_by == NamedBy::Dockerfile && error.to_string().contains(": could not read ") {
             return Err(error
                 .hint("a Dockerfile gets no login of the user's: name the repository with --build-context"));
         }
@@ -215,14 +226,22 @@ fn failed(doing: &str, said: &str) -> Error {
     }
 }
 
-/// The address without the login that is in it, and the server with and without that.
-fn split(remote: &str) -> (String, Option<(String, String)>) {
+/// What an address gives a server, in plain letters.
+struct Login {
+    /// `https://host:port`.
+    server: String,
+    user: String,
+    password: Option<String>,
+}
+
+/// The address without the login that is in it, and that.
+fn split(remote: &str) -> (String, Option<(String, &str)>) {
     let plain = || (remote.to_owned(), None);
     let Some((scheme @ ("http" | "https"), rest)) = remote.split_once("://") else { return plain() };
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let Some((_, host)) = authority.rsplit_once('@') else { return plain() };
-    let (with, without) = (format!("{scheme}://{authority}/"), format!("{scheme}://{host}/"));
-    (format!("{scheme}://{host}{path}"), Some((with, without)))
+    let Some((login, host)) = authority.rsplit_once('@') else { return plain() };
+    let server = format!("{scheme}://{host}");
+    (format!("{server}{path}"), Some((server, login)))
 }
 
 /// SHA-1, or SHA-256 in newer repositories.

@@ -7,7 +7,7 @@ use ureq::http::header::{CONTENT_DISPOSITION, ETAG, IF_NONE_MATCH, LAST_MODIFIED
 use ureq::http::{HeaderName, Request, Response, StatusCode, Uri};
 
 use super::endpoint::Endpoint;
-use super::{agent, failure, session};
+use super::{address, agent, failure, session};
 use crate::error::{Error, Kind};
 
 const MOST_REDIRECTS: usize = 10;
@@ -75,7 +75,7 @@ fn ask(at: &Uri, known: Option<&str>) -> Result<Response<Body>, Error> {
 /// Never from TLS to plain HTTP.
 fn redirected(url: &str, from: &Uri, response: &Response<Body>) -> Result<Uri, Error> {
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-    let to = location.and_then(|location| session::join(from, location)).ok_or_else(|| {
+    let to = location.and_then(|location| address::join(from, location)).ok_or_else(|| {
         Error::new(Kind::System, format!("download {url}: it redirects to no valid address"))
     })?;
     if !session::keeps_tls(from, &to) {

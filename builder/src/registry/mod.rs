@@ -3,6 +3,7 @@
 //! Invariant: credentials go only to the registry they were given for and to the realm that it names on its own
 //! domain; never to a redirect's host, never over a worse transport, and never into an error text.
 
+mod address;
 mod agent;
 mod auth;
 mod challenge;
@@ -17,6 +18,7 @@ mod session;
 mod settings;
 mod upload;
 
+pub use address::decoded;
 pub use credentials::{Credentials, Login};
 pub use download::{Downloaded, download};
 pub use endpoint::Endpoint;

@@ -8,6 +8,7 @@ use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION, WWW_AUTHENTICA
 use ureq::http::{Method, Request, Response, StatusCode, Uri};
 use ureq::{Agent, Body, SendBody};
 
+use super::address::join;
 use super::credentials::Login;
 use super::endpoint::Endpoint;
 use super::{Credentials, Reference, agent, auth, challenge, failure};
@@ -215,29 +216,6 @@ pub(super) fn keeps_tls(from: &Uri, to: &Uri) -> bool {
     from.scheme_str() != Some("https") || to.scheme_str() == Some("https")
 }
 
-/// A redirect's target: absolute, from the root, or beside the last part of the path.
-pub(super) fn join(from: &Uri, location: &str) -> Option<Uri> {
-    if location.contains("://") {
-        let uri: Uri = location.parse().ok()?;
-        return uri
-            .host()
-            .is_some()
-            .then_some(uri)
-            .filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
-    }
-    let origin = format!("{}://{}", from.scheme_str()?, from.authority()?);
-    if let Some(authority) = location.strip_prefix("//") {
-        return format!("{}://{authority}", from.scheme_str()?).parse().ok();
-    }
-    let path = if location.starts_with('/') {
-        location.to_owned()
-    } else {
-        let beside = from.path().rsplit_once('/').map_or("", |(directory, _)| directory);
-        format!("{beside}/{location}")
-    };
-    format!("{origin}{path}").parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,20 +226,5 @@ mod tests {
         let (plain, tls) = (uri("http://r.example/a"), uri("https://r.example/a"));
         let kept = [(&tls, &tls), (&plain, &tls), (&plain, &plain), (&tls, &plain)];
         assert_eq!(kept.map(|(from, to)| keeps_tls(from, to)), [true, true, true, false]);
-    }
-
-    #[test]
-    fn locations_are_joined_as_urls_are() {
-        let from: Uri = "https://r.example/v2/a/blobs/uploads/".parse().unwrap();
-        for (location, expected) in [
-            ("https://cdn.example/x?y=1", Some("https://cdn.example/x?y=1")),
-            ("/v2/a/up?s=1", Some("https://r.example/v2/a/up?s=1")),
-            ("next", Some("https://r.example/v2/a/blobs/uploads/next")),
-            ("//other.example/x", Some("https://other.example/x")),
-            ("ftp://r.example/", None),
-            ("file:///etc/passwd", None),
-        ] {
-            assert_eq!(join(&from, location).map(|uri| uri.to_string()).as_deref(), expected, "{location}");
-        }
     }
 }

@@ -7,8 +7,9 @@ use ureq::Body;
 use ureq::http::header::{CONTENT_TYPE, LOCATION};
 use ureq::http::{Method, Response, StatusCode};
 
+use super::address::join;
 use super::repository::Repository;
-use super::session::{Call, Content, join, keeps_tls};
+use super::session::{Call, Content, keeps_tls};
 use crate::error::{Error, Kind};
 use crate::store::{Descriptor, Digest, Store};
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use super::{NamedBy, Repository, Ssh};
+use super::{Login, NamedBy, Repository, Ssh};
 use crate::error::{Error, Kind};
 
 /// The first that can be told to leave the user's files alone (`GIT_CONFIG_GLOBAL`); the older ones would read them.
@@ -52,6 +52,10 @@ const OF_BUILD: &str = "if [ -r \"$HOME/.ssh/config\" ]; then set -- -F \"$HOME/
 /// git has no home for a Dockerfile, but its ssh has: hosts that are known are in there.
 const SSH_HOME: &str = "CORACLE_SSH_HOME";
 
+/// Says the login of the address, which its environment has: what stands in arguments everybody on the machine may read, and git
+/// passes the address on in them.
+const LOGIN: &str = "!f() { test \"$1\" != get || printf 'username=%s\\npassword=%s\\n' \"$CORACLE_GIT_USER\" \"$CORACLE_GIT_PASSWORD\"; }; f";
+
 /// Names as git lists them (the parts outside the middle in lower case), and values.
 type Settings = Vec<(String, String)>;
 
@@ -72,6 +76,9 @@ pub(super) fn git(repository: &Repository, at: Option<&Path>) -> Result<Command,
         settings.push(("http.emptyAuth".to_owned(), "false".to_owned()));
     }
     allow(&mut command, repository, &settings);
+    if let Some(login) = &repository.login()? {
+        settings.extend(log_in(&mut command, login));
+    }
     settings.extend(OURS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     configure(&mut command, &settings);
     Ok(command)
@@ -157,6 +164,14 @@ fn withhold(command: &mut Command) {
     }
     command.env("GIT_ASKPASS", "/bin/false");
     command.env("HOME", NO_HOME).env("XDG_CONFIG_HOME", NO_HOME);
+}
+
+/// A whole login stands for every other: an empty helper forgets those before it. Submodules of the same server get it too.
+fn log_in(command: &mut Command, login: &Login) -> Settings {
+    let name = |last: &str| format!("credential.{}.{last}", login.server);
+    let Some(password) = &login.password else { return vec![(name("username"), login.user.clone())] };
+    command.env("CORACLE_GIT_USER", &login.user).env("CORACLE_GIT_PASSWORD", password);
+    vec![(name("helper"), String::new()), (name("helper"), LOGIN.to_owned())]
 }
 
 /// Which protocols git may speak, and how its ssh asks: nobody would answer it at the terminal.
