@@ -4,10 +4,12 @@
 //! host                                     init
 //!   Go  --------------------------------->       mapped, placed, limited      (where the plan says `waits`)
 //!   Network + namespace  ---------------->       before what depends on it      (where the host makes it)
-//!       <---------------------------------  Unmounted                         (where there are network devices, prestart or createRuntime hooks)
-//!   Go  --------------------------------->       the hooks have run
+//!       <---------------------------------  Entered                           (where there are network devices)
+//!   Go  --------------------------------->       they are in its network
 //!       <---------------------------------  Unmapped + mount                  (for each idmapped mount of what is in the root, in a user namespace)
 //!   Go  --------------------------------->       it is mapped
+//!       <---------------------------------  Mounted                           (where there are prestart or createRuntime hooks)
+//!   Go  --------------------------------->       the hooks have run
 //!       <---------------------------------  Terminal + master                 (with a terminal)
 //!       <---------------------------------  Listener + descriptor             (with a seccomp agent)
 //!       <---------------------------------  Ready                             (`run`, without an agent: before init gives up its rights)
@@ -32,7 +34,9 @@ use crate::sys;
 #[derive(Debug)]
 pub enum FromInit {
     /// In its namespaces, before any mount.
-    Unmounted,
+    Entered,
+    /// Mounts and devices are there, and the host's tree still is.
+    Mounted,
     /// A detached mount, by its index in the plan, whose ids only the host may map.
     Unmapped(u32, OwnedFd),
     /// The master of the container's terminal.
@@ -59,7 +63,8 @@ pub enum Heard {
 /// What init has still to say beside `Ready`, each of it once: near the end others may look into that process, and speak in its name.
 #[derive(Debug, Default)]
 pub struct Expected {
-    pub unmounted: bool,
+    pub entered: bool,
+    pub mounted: bool,
     pub terminal: bool,
     pub listener: bool,
     /// Indexes of mounts that came already.
@@ -70,7 +75,8 @@ impl Expected {
     /// Refuses what nobody waits for.
     pub fn take(&mut self, message: &FromInit) -> Result<(), Error> {
         let is_expected = match message {
-            FromInit::Unmounted => std::mem::take(&mut self.unmounted),
+            FromInit::Entered => std::mem::take(&mut self.entered),
+            FromInit::Mounted => std::mem::take(&mut self.mounted),
             FromInit::Terminal(_) => std::mem::take(&mut self.terminal),
             FromInit::Listener(_) => std::mem::take(&mut self.listener),
             FromInit::Unmapped(at, _) => {
@@ -179,8 +185,13 @@ impl InitEnd {
     }
 
     /// In the namespaces, before any mount.
-    pub fn unmounted(&self) -> Result<(), Error> {
-        self.write(b"u")
+    pub fn entered(&self) -> Result<(), Error> {
+        self.write(b"e")
+    }
+
+    /// Everything is mounted, and the host's tree is still there.
+    pub fn mounted(&self) -> Result<(), Error> {
+        self.write(b"h")
     }
 
     /// Something that is allowed to be missing is missing.
@@ -238,7 +249,8 @@ fn message(tag: u8, rest: &[u8]) -> Vec<u8> {
 
 fn decode(tag: u8, rest: &[u8], fd: Option<OwnedFd>) -> Result<FromInit, Error> {
     match (tag, fd) {
-        (b'u', None) => Ok(FromInit::Unmounted),
+        (b'e', None) => Ok(FromInit::Entered),
+        (b'h', None) => Ok(FromInit::Mounted),
         (b'm', Some(fd)) if let Ok(at) = rest.try_into() => {
             Ok(FromInit::Unmapped(u32::from_le_bytes(at), fd))
         }
@@ -311,7 +323,8 @@ mod tests {
         let null = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         let mut expected = Expected { terminal: true, ..Expected::default() };
         for (message, is_taken) in [
-            (FromInit::Unmounted, false),
+            (FromInit::Entered, false),
+            (FromInit::Mounted, false),
             (FromInit::Terminal(null()), true),
             (FromInit::Terminal(null()), false),
             (FromInit::Listener(null()), false),

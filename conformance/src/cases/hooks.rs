@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::case::{BOUND, Case, Ctx};
+use crate::needs::Need;
 use crate::process;
 
 pub(crate) const CASES: &[Case] = &[
@@ -27,6 +28,12 @@ pub(crate) const CASES: &[Case] = &[
         source: "runc: createContainer hooks use relative paths (hooks_so.bats)",
         needs: &[],
         run: in_the_root,
+    },
+    Case {
+        name: "hooks/see-the-mounts-of-the-container",
+        source: "runc: prestart and createRuntime hooks run after the mounts, and find them below the root's path (Docker --gpus)",
+        needs: &[Need::Root, Need::Program("nsenter")],
+        run: among_mounts,
     },
     Case {
         name: "hooks/environment-is-the-hooks-own",
@@ -81,6 +88,31 @@ fn in_the_root(ctx: &Ctx) -> Result<()> {
     ctx.run(&bundle, &ctx.id("c"))?.code(0)?;
     let made = std::fs::read_to_string(bundle.root().join("made-by-a-hook"))?;
     ensure!(made == "here\n", "the hook wrote {made:?}");
+    Ok(())
+}
+
+/// What a hook binds into the container's /dev, from within its mount namespace, is there when its program runs.
+fn among_mounts(ctx: &Ctx) -> Result<()> {
+    let source = ctx.path("bound");
+    std::fs::write(&source, "by a hook\n")?;
+    let enter =
+        "pid=$(grep -o '\"pid\": *[0-9]*' | grep -o '[0-9]*$'); exec nsenter --mount=/proc/$pid/ns/mnt";
+    for (moment, enter) in [("prestart", enter), ("createRuntime", enter), ("createContainer", "exec")] {
+        for propagation in ["rprivate", "rslave", "rshared"] {
+            let name = format!("{moment}-{propagation}");
+            let bundle = ctx.bundle_named(&name, &["cat", "/dev/bound"])?;
+            let (from, to) = (source.display(), bundle.root().join("dev/bound"));
+            let mount = format!("touch {to} && mount --bind {from} {to}", to = to.display());
+            let hook = script(ctx, &format!("PATH=/usr/sbin:/usr/bin:/sbin:/bin\n{enter} sh -c '{mount}'"))?;
+            bundle.set("/hooks", json!({moment: [{"path": hook}]}))?;
+            bundle.set("/linux/rootfsPropagation", json!(propagation))?;
+            let ended = ctx.run(&bundle, &ctx.id(&name))?;
+            ended.success().with_context(|| name.clone())?.out("by a hook\n").with_context(|| name)?;
+        }
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let left = mounts.lines().find(|line| line.contains(&*ctx.dir.to_string_lossy()));
+    ensure!(left.is_none(), "a mount has stayed on the host: {left:?}");
     Ok(())
 }
 

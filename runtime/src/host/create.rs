@@ -246,8 +246,11 @@ fn talk(order: &Order<'_>, init: &Spawned, ours: &Ours<'_>) -> Result<Option<Own
             Some(FromInit::Failed(error)) => return Err(error),
             Some(FromInit::Warning(text)) => (order.warn)(&text),
             Some(FromInit::Unheard) => {}
-            Some(FromInit::Unmounted) => {
+            Some(FromInit::Entered) => {
                 net_devices::give(&order.plan.net_devices, init)?;
+                wire.go()?;
+            }
+            Some(FromInit::Mounted) => {
                 run_hooks(order, init)?;
                 wire.go()?;
             }
@@ -274,7 +277,8 @@ fn talk(order: &Order<'_>, init: &Spawned, ours: &Ours<'_>) -> Result<Option<Own
 
 fn expected(plan: &Plan) -> Expected {
     Expected {
-        unmounted: plan.waits_unmounted(),
+        entered: plan.gets_net_devices(),
+        mounted: plan.waits_for_hooks(),
         terminal: plan.process.terminal.is_some(),
         listener: plan.seccomp.as_ref().is_some_and(|program| program.listener.is_some()),
         mapped: Vec::new(),

@@ -207,9 +207,9 @@ fn enter_namespaces(plan: &Plan, kit: &Kit<'_>) -> Result<(), Error> {
     if plan.namespaces.clone & libc::CLONE_NEWNET != 0 {
         names::raise_loopback()?;
     }
-    if plan.waits_unmounted() {
-        // In the runtime's namespaces, once ours exist.
-        kit.wire.unmounted()?;
+    if plan.gets_net_devices() {
+        // From the host's network, once ours exists.
+        kit.wire.entered()?;
         kit.wire.wait()?;
     }
     Ok(())
@@ -227,7 +227,8 @@ fn mount_everything(plan: &Plan, kit: &Kit<'_>, mut sources: Sources) -> Result<
     sources::open(plan, &mut sources)?;
     let root =
         sources.root.take().ok_or_else(|| Error::new(Kind::System, "open the root file system: lost"))?;
-    root::attach(&plan.rootfs, &root, plan.sources)?;
+    let seen = if plan.shows_root_to_hooks() { root::Seen::ByHooks } else { root::Seen::ByNobody };
+    let place = root::attach(&plan.rootfs, &root, plan.sources, seen)?;
     let late = {
         let (rootfs, sources, cgroups) = (&plan.rootfs, &mut sources, plan.cgroup.places.as_slice());
         let mapper = (plan.sources == Side::Host).then_some(&kit.wire);
@@ -239,6 +240,11 @@ fn mount_everything(plan: &Plan, kit: &Kit<'_>, mut sources: Sources) -> Result<
     };
     // After the mounts, of which one is /dev.
     devices::make(&plan.devices, &root, &mut sources, kit.proc)?;
+    if plan.waits_for_hooks() {
+        // They may mount over what is mounted, and find sources in the host's tree.
+        kit.wire.mounted()?;
+        kit.wire.wait()?;
+    }
     program::make_cwd(&root, &plan.process.cwd)?;
     if !plan.hooks.create_container.is_empty() {
         // They find the container's files by relative paths, as with runc.
@@ -247,6 +253,8 @@ fn mount_everything(plan: &Plan, kit: &Kit<'_>, mut sources: Sources) -> Result<
         run_hooks((&kit.state, &[]), &plan.hooks.create_container, ("createContainer", "creating"))?;
         umask(Mode::empty());
     }
+    // After the hooks, which look for it where it was; all that follows counts on it over `/`.
+    root::raise(&plan.rootfs, &root, place)?;
     // After the hooks, which may mount over something; before the host's /dev/null is out of reach.
     masks::apply(&plan.masks, &root)?;
     let peer = match plan.process.terminal {

@@ -1,7 +1,8 @@
 //! The container's root: attached, entered, sealed.
 //!
 //! It is attached over `/` itself: that place is always reachable, whatever the modes on the way to the bundle are, and paths from
-//! `/` still lead into the host's tree, since a walk begins below what covers its first step.
+//! `/` still lead into the host's tree, since a walk begins below what covers its first step. Whoever enters the mount namespace begins
+//! on top, though: for hooks it is attached at its own path first, and moved when they have run.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -32,11 +33,27 @@ fn change_propagation(path: &str, propagation: Propagation) -> std::io::Result<(
     Ok(mount(None::<&str>, path, None::<&str>, flags, None::<&str>)?)
 }
 
+/// Whether hooks look for the container's root at its path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    ByNobody,
+    ByHooks,
+}
+
+/// Where the root is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Where it is entered.
+    Last,
+    /// At its path, from where it is still to be moved.
+    AtItsPath,
+}
+
 /// Puts the detached tree over `/`, or over the directory that it is a copy of. `opened` says on which side of `set_propagation` it
 /// was opened.
-pub fn attach(rootfs: &Rootfs, tree: &OwnedFd, opened: Side) -> Result<(), Error> {
+pub fn attach(rootfs: &Rootfs, tree: &OwnedFd, opened: Side, seen: Seen) -> Result<Place, Error> {
     if rootfs.pivot == Pivot::InPlace {
-        return attach_in_place(&rootfs.path, tree);
+        return attach_in_place(&rootfs.path, tree).map(|()| Place::Last);
     }
     let wrong = |source: std::io::Error| {
         Error::system(format!("attach the root file system {}", rootfs.path.display()), source)
@@ -54,7 +71,49 @@ pub fn attach(rootfs: &Rootfs, tree: &OwnedFd, opened: Side) -> Result<(), Error
         let kind = if is_slave { libc::MS_SLAVE } else { libc::MS_PRIVATE };
         sys::mount::set_propagation(tree, kind, 0).map_err(wrong)?;
     }
-    sys::mount::attach_over_root(tree).map_err(wrong)
+    if seen == Seen::ByHooks && attach_at_path(rootfs, tree).map_err(wrong)? {
+        return Ok(Place::AtItsPath);
+    }
+    sys::mount::attach_over_root(tree).map_err(wrong).map(|()| Place::Last)
+}
+
+/// False where it cannot be: a mapped root may not reach the path, and whoever comes in where a stage is needed begins on the stage.
+fn attach_at_path(rootfs: &Rootfs, tree: &OwnedFd) -> std::io::Result<bool> {
+    if sys::staged::is_there() {
+        return Ok(false);
+    }
+    let place = match open(&rootfs.path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+    {
+        Err(nix::errno::Errno::EACCES) => return Ok(false),
+        other => other?,
+    };
+    if rootfs.propagation.flag == libc::MS_SHARED {
+        part_mount_of(&rootfs.path)?;
+    }
+    sys::mount::attach(tree, &place)?;
+    Ok(true)
+}
+
+/// Ends the propagation of the mount that a path is on: what is attached there would appear on the host too, and could not be moved.
+fn part_mount_of(path: &Path) -> std::io::Result<()> {
+    for place in std::fs::canonicalize(path)?.ancestors() {
+        match mount(None::<&str>, place, None::<&str>, MsFlags::MS_PRIVATE, None::<&str>) {
+            // No mount begins here.
+            Err(nix::errno::Errno::EINVAL) => {}
+            other => return Ok(other?),
+        }
+    }
+    Ok(())
+}
+
+/// Moves it to where it is entered.
+pub fn raise(rootfs: &Rootfs, root: &OwnedFd, place: Place) -> Result<(), Error> {
+    match place {
+        Place::Last => Ok(()),
+        Place::AtItsPath => sys::mount::attach_over_root(root).map_err(|source| {
+            Error::system(format!("move the root file system {}", rootfs.path.display()), source)
+        }),
+    }
 }
 
 /// Nothing of the host's mounts is changed, and nothing that is mounted in the copy spreads to others.

@@ -22,7 +22,7 @@ pub struct Hook {
 /// All hooks by their moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hooks {
-    /// In the runtime's namespaces, once init is in its own.
+    /// In the runtime's namespaces, once init is in its own and has mounted everything, but not changed its root.
     pub prestart: Vec<Hook>,
     pub create_runtime: Vec<Hook>,
     /// By init in the container's namespaces, before the root is changed.

@@ -107,10 +107,19 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether init waits, in its namespaces and before any mount, for what the host does there.
-    pub fn waits_unmounted(&self) -> bool {
-        let hooks = !(self.hooks.prestart.is_empty() && self.hooks.create_runtime.is_empty());
-        hooks || !self.net_devices.is_empty()
+    /// Whether init waits, in its namespaces and before any mount, for the host to put network devices there.
+    pub fn gets_net_devices(&self) -> bool {
+        !self.net_devices.is_empty()
+    }
+
+    /// Whether init waits, when everything is mounted, for the hooks that the host runs.
+    pub fn waits_for_hooks(&self) -> bool {
+        !(self.hooks.prestart.is_empty() && self.hooks.create_runtime.is_empty())
+    }
+
+    /// Whether hooks run that may look for the container's mounts below the root's path, from within its mount namespace.
+    pub fn shows_root_to_hooks(&self) -> bool {
+        self.waits_for_hooks() || !self.hooks.create_container.is_empty()
     }
 }
 
@@ -149,7 +158,8 @@ pub fn plan(spec: &Spec, facts: &Facts, options: &Options) -> Result<Plan, Error
         process,
         warnings,
     };
-    if !plan.waits_unmounted() {
+    // Both look for the network as soon as they are told of init.
+    if !(plan.gets_net_devices() || plan.waits_for_hooks()) {
         plan.namespaces.part_network(&facts.caller);
     }
     Ok(plan)
