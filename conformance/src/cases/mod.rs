@@ -29,6 +29,7 @@ mod process;
 mod redirects;
 mod rootless;
 mod rootless_cgroups;
+mod sd_notify;
 mod seccomp;
 mod somebody;
 mod state;
@@ -55,6 +56,7 @@ pub(crate) const ALL: &[&[Case]] = &[
     hooks::CASES,
     console::CASES,
     exec::CASES,
+    sd_notify::CASES,
     errors::CASES,
     cli_runc::CASES,
     rootless::CASES,

@@ -6,10 +6,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use super::Global;
+use super::{Global, notify};
 use crate::bundle::{self, Bundle};
 use crate::error::{Error, Kind};
 use crate::host::create::{Alive, Order, Start, create as carry_out, undo_groups, write_pid};
+use crate::host::notify::Relay;
 use crate::host::{cgroup, clock, console, facts, hooks, proc, rdt, seal, undo};
 use crate::plan::facts::{Facts, Interest};
 use crate::plan::rootfs::Pivot;
@@ -58,6 +59,8 @@ pub(super) struct Born {
     pub(super) record: Record,
     pub(super) entry: Entry,
     pub(super) plan: Plan,
+    /// With a service manager that waits for the container, for `run`.
+    pub(super) relay: Option<Relay>,
 }
 
 pub(super) fn create(args: &Args, global: &Global) -> Result<ExitCode, Error> {
@@ -83,6 +86,10 @@ pub(super) fn bear(args: &Common, start: Start, mode: Mode, global: &Global) -> 
     let mut bundle = bundle::open(args.bundle.as_deref().unwrap_or(Path::new(".")))?;
     global.warn(&bundle.warnings);
     let preserve_fds = args.preserve_fds.saturating_add(listen_fds(&mut bundle));
+    let manager = notify::manager();
+    if manager.is_some() {
+        notify::offer(&mut bundle, &global.root()?.dir(&id));
+    }
     check_console(&bundle, args.console_socket.as_deref(), mode)?;
     check_preserved(preserve_fds)?;
     let facts = facts::measure(Interest::of(&bundle.spec))?;
@@ -95,11 +102,14 @@ pub(super) fn bear(args: &Common, start: Start, mode: Mode, global: &Global) -> 
         global.log.debug(&format!("seccomp filter flags: {}", program.flags));
     }
     let entry = intend(&id, &bundle, &plan, global)?;
-    match raise(args, start, (&bundle, &facts, &plan, &entry), global) {
-        Ok((alive, record)) => {
+    let raised = notify::prepare(manager.as_ref(), start, &entry).and_then(|relay| {
+        raise(args, start, (&bundle, &facts, &plan, &entry), global).map(|born| (born, relay))
+    });
+    match raised {
+        Ok(((alive, record), relay)) => {
             // To free it now would only copy the pages that init still shares.
             std::mem::forget(bundle);
-            Ok(Born { alive, record, entry, plan })
+            Ok(Born { alive, record, entry, plan, relay })
         }
         Err(error) => {
             // Nothing of it is left: the name is free again.
@@ -236,13 +246,19 @@ pub(super) fn tell(args: &Common, alive: &Alive) -> Result<(), Error> {
 /// Sockets of a service manager go to the container, which is told so.
 fn listen_fds(bundle: &mut Bundle) -> u32 {
     let count = std::env::var("LISTEN_FDS").ok().and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
-    if let (true, Some(process)) = (count > 0, bundle.spec.process_mut().as_mut()) {
-        let mut env = process.env().clone().unwrap_or_default();
-        env.push(format!("LISTEN_FDS={count}"));
-        env.push("LISTEN_PID=1".to_owned());
-        process.set_env(Some(env));
+    if count > 0 {
+        add_to_env(bundle, &[format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()]);
     }
     count
+}
+
+/// Variables that the runtime gives the container's process; of two of one name the last counts.
+pub(super) fn add_to_env(bundle: &mut Bundle, more: &[String]) {
+    if let Some(process) = bundle.spec.process_mut().as_mut() {
+        let mut env = process.env().clone().unwrap_or_default();
+        env.extend_from_slice(more);
+        process.set_env(Some(env));
+    }
 }
 
 fn check_console(bundle: &Bundle, socket: Option<&Path>, mode: Mode) -> Result<(), Error> {

@@ -14,6 +14,7 @@ mod kill;
 mod list;
 mod log;
 mod mounts;
+mod notify;
 mod parse;
 mod pause;
 mod plan;

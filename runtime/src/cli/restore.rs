@@ -103,7 +103,11 @@ fn foreground(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     }
     let mut back = bear(args, Mode::Foreground, global)?;
     back.entry.unlock();
-    let exit = foreground::wait(&back.restored.init, back.restored.terminal.take(), &blocked);
+    let exit = foreground::wait(
+        &back.restored.init,
+        &foreground::Shown { terminal: back.restored.terminal.take(), relay: None },
+        &blocked,
+    );
     if is_ours_to_remove(&back.entry)? {
         remove::container(&back.entry, &back.record)?;
         drop(hooks::run(&back.poststop, "poststop", "stopped", &back.record));

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use super::Global;
 use super::create::{Born, Common, Mode, bear, keep_from_children, tell};
+use super::{Global, notify};
 use crate::error::Error;
 use crate::host::create::Start;
 use crate::host::{foreground, hooks, remove, seal, undo};
@@ -37,7 +37,10 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<ExitCode, Error> {
         true => {
             let mut born = bear(&args.common, Start::Now, Mode::Detached, global)?;
             match begin(args, &mut born, global)? {
-                Begun::Running => Ok(ExitCode::SUCCESS),
+                Begun::Running => {
+                    notify::after_run(&born, global);
+                    Ok(ExitCode::SUCCESS)
+                }
                 Begun::Refused(error) => refuse(error, global),
             }
         }
@@ -58,7 +61,8 @@ fn foreground(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     }
     // `state`, `exec` and `kill` must be able to come in.
     born.entry.unlock();
-    let exit = foreground::wait(&born.alive.init, born.alive.terminal.take(), &blocked);
+    let shown = foreground::Shown { terminal: born.alive.terminal.take(), relay: born.relay.take() };
+    let exit = foreground::wait(&born.alive.init, &shown, &blocked);
     if !args.keep && is_ours_to_remove(&born.entry)? {
         match exit {
             Ok(_) => remove::ended(&born.entry, &born.record)?,

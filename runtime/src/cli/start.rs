@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use super::Global;
+use super::{Global, notify};
 use crate::bundle;
 use crate::error::{Error, Kind};
-use crate::host::{hooks, reach, remove, start as host};
+use crate::host::{hooks, notify::listen, reach, remove, start as host};
 use crate::plan;
 use crate::state::{ContainerId, Record, Status};
 
@@ -30,8 +30,15 @@ pub(super) fn start(args: &Args, global: &Global) -> Result<ExitCode, Error> {
         Status::Running => return refuse("cannot start an already running container"),
         other => return refuse(&format!("cannot start a container in the {other} state")),
     }
+    let relay = notify::manager().map(|manager| listen(&entry, &manager)).transpose()?.flatten();
     host::start(&entry)?;
     poststart(&root.config(&id)?, &record)?;
+    if let Some(relay) = relay
+        && let Err(error) = notify::after_start(&relay, &record, &entry)
+    {
+        // The container runs: a manager that cannot be told is no failure of it.
+        global.log.warn(&error.to_string());
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -9,6 +9,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::termios::{OutputFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
 use super::console;
+use super::notify::Relay;
 use super::spawn::Spawned;
 use crate::error::Error;
 use crate::sys::pidfd::{self, Exit};
@@ -31,17 +32,23 @@ pub fn block() -> Result<Blocked, Error> {
     Ok(Blocked(set))
 }
 
+/// What is looked after meanwhile.
+#[derive(Debug)]
+pub struct Shown {
+    pub terminal: Option<OwnedFd>,
+    pub relay: Option<Relay>,
+}
+
 /// Waits for the child's end; with a terminal shows what comes from it and passes on what is typed.
-pub fn wait(child: &Spawned, terminal: Option<OwnedFd>, blocked: &Blocked) -> Result<Exit, Error> {
-    match terminal {
-        None => loop {
-            let number =
-                signal::wait(&blocked.0).map_err(|source| Error::system("wait for signals", source))?;
-            if let Some(exit) = on_signal(number, child, None)? {
-                return Ok(exit);
-            }
-        },
-        Some(master) => show(child, &master, blocked),
+pub fn wait(child: &Spawned, shown: &Shown, blocked: &Blocked) -> Result<Exit, Error> {
+    if shown.terminal.is_some() || shown.relay.is_some() {
+        return show(child, shown, blocked);
+    }
+    loop {
+        let number = signal::wait(&blocked.0).map_err(|source| Error::system("wait for signals", source))?;
+        if let Some(exit) = on_signal(number, child, None)? {
+            return Ok(exit);
+        }
     }
 }
 
@@ -97,53 +104,65 @@ impl Drop for Raw {
     }
 }
 
-fn show(child: &Spawned, master: &OwnedFd, blocked: &Blocked) -> Result<Exit, Error> {
+fn show(child: &Spawned, shown: &Shown, blocked: &Blocked) -> Result<Exit, Error> {
     let signals = SignalFd::with_flags(&blocked.0, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .map_err(|errno| Error::system("wait for signals", errno))?;
-    let _raw = Raw::enter();
+    let master = shown.terminal.as_ref();
+    let _raw = master.map(|_| Raw::enter());
     let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
-    let (mut typing, mut showing) = (true, true);
+    let (mut typing, mut showing) = (master, master);
     loop {
-        let [signalled, typed, shown] =
-            ready(&signals, typing.then_some(stdin.as_fd()), showing.then_some(master.as_fd()))?;
-        if shown {
-            showing = pass(master.as_fd(), stdout.as_fd());
+        let others =
+            [typing.map(|_| stdin.as_fd()), showing.map(AsFd::as_fd), shown.relay.as_ref().map(AsFd::as_fd)];
+        let (signalled, [typed, written, told]) = ready(&signals, others)?;
+        if written {
+            showing = showing.filter(|master| pass(master.as_fd(), stdout.as_fd()));
         }
         if typed {
-            typing = pass(stdin.as_fd(), master.as_fd());
-            if !typing {
-                end_input(master);
-            }
+            typing = typing.filter(|master| passes_input(stdin.as_fd(), master));
         }
-        if signalled {
-            while let Ok(Some(info)) = signals.read_signal() {
-                let number = i32::try_from(info.ssi_signo).unwrap_or(0);
-                if let Some(exit) = on_signal(number, child, Some(master))? {
-                    drain(master.as_fd(), stdout.as_fd());
-                    return Ok(exit);
-                }
+        if told && let Some(relay) = &shown.relay {
+            // The container runs, whoever cannot be told of it.
+            drop(relay.pass());
+        }
+        if signalled && let Some(exit) = on_signals(&signals, child, master)? {
+            if let Some(master) = master {
+                drain(master.as_fd(), stdout.as_fd());
             }
+            return Ok(exit);
         }
     }
 }
 
-fn ready(
-    signals: &SignalFd,
-    stdin: Option<BorrowedFd<'_>>,
-    master: Option<BorrowedFd<'_>>,
-) -> Result<[bool; 3], Error> {
+fn passes_input(stdin: BorrowedFd<'_>, master: &OwnedFd) -> bool {
+    let goes_on = pass(stdin, master.as_fd());
+    if !goes_on {
+        end_input(master);
+    }
+    goes_on
+}
+
+fn on_signals(signals: &SignalFd, child: &Spawned, master: Option<&OwnedFd>) -> Result<Option<Exit>, Error> {
+    while let Ok(Some(info)) = signals.read_signal() {
+        let number = i32::try_from(info.ssi_signo).unwrap_or(0);
+        if let Some(exit) = on_signal(number, child, master)? {
+            return Ok(Some(exit));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a signal came, and which of the others have something to say.
+fn ready(signals: &SignalFd, others: [Option<BorrowedFd<'_>>; 3]) -> Result<(bool, [bool; 3]), Error> {
     let mut watched = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-    watched.extend(stdin.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-    watched.extend(master.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+    watched.extend(others.iter().flatten().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)));
     match poll(&mut watched, PollTimeout::NONE) {
         Ok(_) | Err(Errno::EINTR) => {}
         Err(errno) => return Err(Error::system("wait for the terminal", errno)),
     }
     let mut events = watched.iter().map(|fd| fd.any().unwrap_or(false));
     let signalled = events.next().unwrap_or(false);
-    let typed = stdin.is_some() && events.next().unwrap_or(false);
-    let shown = master.is_some() && events.next().unwrap_or(false);
-    Ok([signalled, typed, shown])
+    Ok((signalled, others.map(|fd| fd.is_some() && events.next().unwrap_or(false))))
 }
 
 /// Passes on what is there; false when no more will come. EIO: nobody has the other end of the terminal open.

@@ -19,6 +19,7 @@ pub mod in_place;
 pub mod live_mounts;
 pub mod net_devices;
 pub mod network;
+pub mod notify;
 pub mod proc;
 pub mod rdt;
 pub mod reach;

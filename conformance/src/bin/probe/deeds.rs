@@ -21,7 +21,7 @@ deeds: show | env | args | stdin | print TEXT | err TEXT | exit N | wait | stop 
        read F | cat F | write F TEXT | append F TEXT | copy A B | touch F | mkdir D | rmdir D | unlink F | list D | stat F | link T F
        readlink F | chmod MODE F | chown UID GID F | mknod F c|b MAJOR MINOR | open F r|w
        mount SRC DST TYPE FLAGS | umount D | unshare WHAT | sethostname NAME | setuid N | setgid N | kill PID SIGNAL
-       syscall NUMBER | socket FAMILY | serve ADDRESS TEXT | contain ROOT PROGRAM | get HOST:PORT PATH | spawn N | orphan CODE";
+       syscall NUMBER | socket FAMILY | notify TEXT | serve ADDRESS TEXT | contain ROOT PROGRAM | get HOST:PORT PATH | spawn N | orphan CODE";
 
 type Outcome = Result<Option<ExitCode>, String>;
 
@@ -146,6 +146,7 @@ fn kernel(words: &[&str]) -> Option<io::Result<()>> {
             .and_then(|id: u32| nix::unistd::setgid(id.into()).map_err(Into::into)),
         ["kill", pid, signal] => kill(pid, signal),
         ["socket", family] => socket(family),
+        ["notify", text] => notify(text),
         ["spawn", count] => count.parse().map_err(io::Error::other).and_then(spawn),
         ["orphan", code] => orphan(code),
         ["eat", mebibytes] => mebibytes.parse().map_err(io::Error::other).map(eat),
@@ -298,6 +299,13 @@ fn kill(pid: &str, signal: &str) -> io::Result<()> {
     let pid = pid.parse().map_err(io::Error::other)?;
     let signal: Signal = signal.parse()?;
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).map_err(Into::into)
+}
+
+/// To the service manager, as sd_notify(3) finds it.
+fn notify(text: &str) -> io::Result<()> {
+    let manager = std::env::var_os("NOTIFY_SOCKET").ok_or(Errno::ENOENT)?;
+    let socket = std::os::unix::net::UnixDatagram::unbound()?;
+    socket.send_to(text.as_bytes(), manager).map(|_| ())
 }
 
 fn socket(family: &str) -> io::Result<()> {
