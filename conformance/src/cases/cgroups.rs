@@ -103,6 +103,12 @@ pub(crate) const CASES: &[Case] = &[
         run: delete_paused,
     },
     Case {
+        name: "cgroups/a-created-container-pauses-and-resumes",
+        source: "runc pause, resume, start: paused comes before created",
+        needs: &[Need::Root],
+        run: pause_created,
+    },
+    Case {
         name: "cgroups/a-group-in-use-is-refused",
         source: "facts/runtime-compat: a non-empty cgroup is refused before joining",
         needs: &[Need::Root],
@@ -299,6 +305,20 @@ fn delete_paused(ctx: &Ctx) -> Result<()> {
     ctx.rt(&["pause", &id])?.success()?;
     ctx.rt(&["delete", "--force", &id])?.success()?;
     Ok(())
+}
+
+fn pause_created(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&["exit", "0"])?;
+    let id = ctx.id("c");
+    ctx.rt(&["create", "--bundle", bundle.path()?, &id])?.success()?;
+    ctx.rt(&["pause", &id])?.success()?;
+    ensure!(ctx.state(&id)?["status"] == "paused", "after pause: {}", ctx.state(&id)?["status"]);
+    ctx.rt(&["start", &id])?.failure()?.says("cannot start a container in the paused state")?;
+    ctx.rt(&["resume", &id])?.success()?;
+    ensure!(ctx.state(&id)?["status"] == "created", "after resume: {}", ctx.state(&id)?["status"]);
+    ctx.rt(&["start", &id])?.success()?;
+    ctx.until_status(&id, "stopped")?;
+    ctx.rt(&["delete", &id])?.success().map(drop)
 }
 
 fn hugetlb_v2(ctx: &Ctx) -> Result<()> {

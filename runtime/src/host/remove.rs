@@ -20,12 +20,13 @@ pub fn status(record: &Record, dir: &Path) -> Result<Status, Error> {
     if !record.init.is_alive() {
         return Ok(Status::Stopped);
     }
-    if dir.join(FIFO).exists() {
-        return Ok(Status::Created);
+    // First: one that was created may be frozen too, and cannot hear `start` then.
+    if matches!(cgroup::is_frozen(&record.cgroup), Ok(true)) {
+        return Ok(Status::Paused);
     }
-    match cgroup::is_frozen(&record.cgroup) {
-        Ok(true) => Ok(Status::Paused),
-        _ => Ok(Status::Running),
+    match dir.join(FIFO).exists() {
+        true => Ok(Status::Created),
+        false => Ok(Status::Running),
     }
 }
 
