@@ -22,22 +22,45 @@ fn a_download_is_added_and_asked_for_once_a_version() {
     let seen = Arc::clone(&changed);
     let server = Server::start(move |request| match (request.path.as_str(), seen.load(Ordering::SeqCst)) {
         ("/file", false) if request.header("if-none-match") == Some("\"1\"") => Answer::status(304),
-        ("/file", false) => Answer::ok(b"one").header("ETag", "\"1\""),
+        ("/file", false) => Answer::ok(b"one")
+            .header("ETag", "\"1\"")
+            .header("Content-Disposition", "attachment; filename=\"passwd\""),
         ("/file", true) => Answer::ok(b"two").header("ETag", "\"2\""),
         ("/moved", _) => Answer::status(302).header("Location", "/file"),
         _ => Answer::status(404),
     });
     let site = Site::new(&format!("FROM scratch\nADD http://{}/moved /d/\n", server.authority()));
     let (first, _) = site.build(&["context"]);
-    assert_eq!(site.listing(&first), "755 d/\n600 d/file = one\n");
+    assert_eq!(site.listing(&first), "755 d/\n600 d/moved = one\n");
     let (again, said) = site.build(&["context"]);
     assert_eq!(again, first);
     assert!(said.contains("CACHED"), "{said}");
     changed.store(true, Ordering::SeqCst);
     let (other, said) = site.build(&["--explain", "context"]);
-    assert_eq!(site.listing(&other), "755 d/\n600 d/file = two\n");
-    assert!(said.contains("not cached: file file changed"), "{said}");
+    assert_eq!(site.listing(&other), "755 d/\n600 d/moved = two\n");
+    assert!(said.contains("not cached: file moved changed"), "{said}");
     assert_eq!(server.paths(), ["/moved", "/file", "/moved", "/file", "/moved", "/file"]);
+}
+
+/// In the words of whoever wrote the Dockerfile: neither a server nor a redirect names a file.
+#[test]
+fn a_download_is_named_by_its_address() {
+    let server = Server::start(|_| Answer::ok(b"x"));
+    let address = server.authority();
+    let site = Site::new(&format!(
+        "FROM scratch\nADD http://{address}/a%20b?c=/d http://{address}/e/ /many/\nADD http://{address} /named\n"
+    ));
+    let (image, _) = site.build(&["context"]);
+    assert_eq!(site.listing(&image), "755 many/\n600 many/a b = x\n600 many/e = x\n600 named = x\n");
+    for nameless in ["", "/", "/..", "/%2e%2e", "/a%2F..", "/%00"] {
+        let text = format!("FROM scratch\nADD http://{address}{nameless} /d/\n");
+        site.write("context/Dockerfile", text.as_bytes());
+        let said = site.refused(&["context"]);
+        let expected = format!(
+            "source http://{address}{nameless}: its address does not name a file (write the whole name as the destination)"
+        );
+        assert!(said.contains(&expected), "{said}");
+    }
 }
 
 #[test]

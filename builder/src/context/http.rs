@@ -19,17 +19,7 @@ const MEDIA_TYPE: &str = "application/octet-stream";
 /// What the store remembers of an address.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Known {
-    name: String,
     version: Option<String>,
-}
-
-/// A downloaded file, in the store.
-#[derive(Debug, Clone)]
-pub struct Download {
-    /// The name that it has where it is laid out.
-    pub name: String,
-    /// Its content.
-    pub digest: Digest,
 }
 
 /// Brings what is at `url` into the store; `checksum` (`algorithm:hex`) is what it must have. One whose sha256 is asked for and in
@@ -37,39 +27,37 @@ pub struct Download {
 ///
 /// # Errors
 /// The way there; another content than asked for.
-pub fn download(store: &Store, url: &str, checksum: Option<&str>) -> Result<Download, Error> {
+pub fn download(store: &Store, url: &str, checksum: Option<&str>) -> Result<Digest, Error> {
     let key = key(url);
     let known = store.record(&key)?;
     let known = known.and_then(|record| {
         let blob = record.blobs.first()?.clone();
         Some((blob, serde_json::from_value::<Known>(record.body).ok()?))
     });
-    let (digest, name) = match known {
-        Some((digest, known)) if checksum == Some(digest.as_str()) => (digest, known.name),
+    let digest = match known {
+        Some((digest, _)) if checksum == Some(digest.as_str()) => digest,
         known => fetch(store, url, &key, known)?,
     };
     if let Some(checksum) = checksum {
         verify(store, url, checksum, &digest)?;
     }
-    Ok(Download { name, digest })
+    Ok(digest)
 }
 
-impl Download {
-    /// The file alone in a tree, in the directory `place`, which is made.
-    ///
-    /// # Errors
-    /// The file system's.
-    pub fn lay_out(&self, store: &Store, place: &Path) -> Result<Tree, Error> {
-        let doing = |error| Error::system(format!("lay out {}", self.name), error);
-        fs::create_dir(place).map_err(doing)?;
-        let mut options = File::options();
-        // As every builder does: only its owner may read it, unless --chmod says otherwise.
-        options.write(true).create_new(true).mode(0o600);
-        let file = options.open(place.join(&self.name)).map_err(doing)?;
-        let blob = store.open_blob(&self.digest)?;
-        blob.metadata().and_then(|found| reflink::copy(&blob, &file, found.len())).map_err(doing)?;
-        Tree::directory(place, None)
-    }
+/// The file alone in a tree, by this name in the directory `place`, which is made.
+///
+/// # Errors
+/// The file system's.
+pub fn lay_out(store: &Store, (name, digest): (&str, &Digest), place: &Path) -> Result<Tree, Error> {
+    let doing = |error| Error::system(format!("lay out {name}"), error);
+    fs::create_dir(place).map_err(doing)?;
+    let mut options = File::options();
+    // As every builder does: only its owner may read it, unless --chmod says otherwise.
+    options.write(true).create_new(true).mode(0o600);
+    let file = options.open(place.join(name)).map_err(doing)?;
+    let blob = store.open_blob(digest)?;
+    blob.metadata().and_then(|found| reflink::copy(&blob, &file, found.len())).map_err(doing)?;
+    Tree::directory(place, None)
 }
 
 /// Whether the store has had something from the address.
@@ -78,30 +66,26 @@ pub fn is_known(store: &Store, url: &str) -> bool {
     store.record(&key(url)).is_ok_and(|record| record.is_some())
 }
 
+/// The 2: records of old have a name that the server gave.
 fn key(url: &str) -> Key {
-    Key::from(&Digest::of(format!("download\0{url}").as_bytes()))
+    Key::from(&Digest::of(format!("download 2\0{url}").as_bytes()))
 }
 
-fn fetch(
-    store: &Store,
-    url: &str,
-    key: &Key,
-    known: Option<(Digest, Known)>,
-) -> Result<(Digest, String), Error> {
+fn fetch(store: &Store, url: &str, key: &Key, known: Option<(Digest, Known)>) -> Result<Digest, Error> {
     let version = known.as_ref().and_then(|(_, known)| known.version.as_deref());
     let mut blob = store.blob_writer()?;
     let Some(downloaded) = registry::download(url, version, &mut blob)? else {
         // The same as last time: there was a last time, or no version would have been named.
         return known
-            .map(|(digest, known)| (digest, known.name))
+            .map(|(digest, _)| digest)
             .ok_or_else(|| Error::new(Kind::System, format!("download {url}: the server sent nothing")));
     };
     let blob = blob.commit(MEDIA_TYPE)?;
-    let known = Known { name: downloaded.name.clone(), version: downloaded.version };
+    let known = Known { version: downloaded.version };
     let body = serde_json::to_value(&known)
         .map_err(|error| Error::system(format!("remember {url}"), io::Error::from(error)))?;
     store.put_record(key, &Record { blobs: vec![blob.digest.clone()], body, ..Record::default() })?;
-    Ok((blob.digest, downloaded.name))
+    Ok(blob.digest)
 }
 
 fn verify(store: &Store, url: &str, checksum: &str, digest: &Digest) -> Result<(), Error> {

@@ -13,6 +13,6 @@ mod tree;
 
 pub use digest::{Content, content};
 pub use git::{Checkout, NamedBy, Repository, Ssh, checkout};
-pub use http::{Download, download, is_known};
+pub use http::{download, is_known, lay_out};
 pub use matched::{Match, Parents, find};
 pub use tree::{Owner, Tree};

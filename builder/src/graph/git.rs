@@ -26,6 +26,17 @@ pub(super) fn is_download(text: &str) -> bool {
     lower.starts_with("http://") || lower.starts_with("https://")
 }
 
+/// What a download is called: the last part of its address, whatever the server says of it; `None` where that is no name of a file.
+#[must_use]
+pub fn file_name(url: &str) -> Option<String> {
+    let (_, rest) = url.split_once("://")?;
+    let (_, path) = rest.split(['?', '#']).next()?.split_once('/')?;
+    let path = decoded(path);
+    let name = path.trim_end_matches('/').rsplit('/').next()?;
+    let is_plain = !matches!(name, "" | "." | "..") && name.len() <= 255 && !name.contains('\0');
+    is_plain.then(|| name.to_owned())
+}
+
 /// `https://host/path.git#reference:subdir`, `git://`, `ssh://`, `git@host:path`; those with a scheme also `?tag=NAME&subdir=PATH` and so
 /// on, as BuildKit has them.
 ///
@@ -112,7 +123,8 @@ fn decoded(text: &str) -> String {
     let mut parts = text.split('%');
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
     for part in parts {
-        match part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+        let digits = part.get(..2).filter(|two| two.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
             Some(byte) => {
                 bytes.push(byte);
                 bytes.extend(part.bytes().skip(2));
@@ -143,6 +155,24 @@ mod tests {
             checksum: None,
             keep_git_dir: None,
             submodules: true,
+        }
+    }
+
+    #[test]
+    fn a_download_has_a_plain_name() {
+        for (url, expected) in [
+            ("http://h/a/b.tar.gz?x=/1#/2", Some("b.tar.gz")),
+            ("HTTPS://h/a%20b%2", Some("a b%2")),
+            ("http://h/a/b/", Some("b")),
+            ("http://h/a%2fb", Some("b")),
+            ("http://h/", None),
+            ("http://h", None),
+            ("http://h?a/b", None),
+            ("http://h/a/..", None),
+            ("http://h/a/%2E%2e", None),
+            ("http://h/a%00", None),
+        ] {
+            assert_eq!(file_name(url).as_deref(), expected, "{url}");
         }
     }
 

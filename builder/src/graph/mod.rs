@@ -29,7 +29,7 @@ mod transfer;
 use crate::image::{Config, Platform};
 
 pub use args::PLATFORM_ARGS;
-pub use git::{GitAddress, repository};
+pub use git::{GitAddress, file_name, repository};
 pub use history::COMMENT as HISTORY_COMMENT;
 pub use inputs::{BaseRequest, Entitlement, Inputs, NamedContext, Renew, Resolved, Timestamps};
 pub use key::{Taken, key};

@@ -45,6 +45,7 @@ pub(super) fn lower(
         excludes: excludes(stage, transfer)?,
         unpack: unpack(transfer, is_add),
     };
+    check_names(stage, transfer, &copy)?;
     shown.push(written);
     let created_by = history(instruction, &copy, &shown);
     let others: Vec<NodeId> = match from {
@@ -158,6 +159,22 @@ fn inline(stage: &mut Stage<'_, '_>, at: &Word, document: &Heredoc) -> Result<In
     let expanded =
         expanded.map_err(|message| stage.error(at, format!("here-document {}: {message}", document.name)))?;
     Ok(Inline { name: document.name.clone(), content: expanded.text })
+}
+
+/// In a directory a download needs a name, and no server is asked for it.
+fn check_names(stage: &Stage<'_, '_>, transfer: &Transfer, copy: &Copy) -> Result<(), Error> {
+    if copy.dest_kind != DestKind::Directory || copy.unpack == Unpack::Always {
+        return Ok(());
+    }
+    for (word, source) in transfer.sources.iter().zip(&copy.sources) {
+        if let Source::Http { url, .. } = source
+            && git::file_name(url).is_none()
+        {
+            let message = format!("source {}: its address does not name a file", word.text);
+            return Err(stage.error(word, message).hint("write the whole name as the destination"));
+        }
+    }
+    Ok(())
 }
 
 /// Several sources into one name would leave only the last, silently.

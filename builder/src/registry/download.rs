@@ -3,8 +3,8 @@
 use std::io::{self, Read, Write};
 
 use ureq::Body;
-use ureq::http::header::{CONTENT_DISPOSITION, ETAG, IF_NONE_MATCH, LAST_MODIFIED, LOCATION};
-use ureq::http::{HeaderName, Request, Response, StatusCode, Uri};
+use ureq::http::header::{ETAG, IF_NONE_MATCH, LOCATION};
+use ureq::http::{Request, Response, StatusCode, Uri};
 
 use super::endpoint::Endpoint;
 use super::{address, agent, failure, session};
@@ -15,12 +15,8 @@ const MOST_REDIRECTS: usize = 10;
 /// What came with the bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Downloaded {
-    /// The name that the server gives the file, else the last part of the address; a plain one in any case.
-    pub name: String,
     /// The server's word for this version of it.
     pub version: Option<String>,
-    /// When it changed last, in the server's words.
-    pub modified: Option<String>,
 }
 
 /// Writes what is at `url` to `to`; `None` where it is still the `known` version. No credentials are sent.
@@ -44,15 +40,8 @@ pub fn download(url: &str, known: Option<&str>, to: &mut dyn Write) -> Result<Op
             let text = format!("download {url}: HTTP status {}", status.as_u16());
             return Err(Error::new(Kind::System, text));
         }
-        let header = |name: HeaderName| {
-            response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
-        };
-        let given = header(CONTENT_DISPOSITION).and_then(|text| file_name(&text));
-        let downloaded = Downloaded {
-            name: given.unwrap_or_else(|| last_part(&at)),
-            version: header(ETAG),
-            modified: header(LAST_MODIFIED),
-        };
+        let version = response.headers().get(ETAG).and_then(|value| value.to_str().ok());
+        let downloaded = Downloaded { version: version.map(str::to_owned) };
         copy(&mut response.body_mut().as_reader(), to)
             .map_err(|error| Error::system(format!("download {url}"), error))?;
         return Ok(Some(downloaded));
@@ -88,45 +77,4 @@ fn redirected(url: &str, from: &Uri, response: &Response<Body>) -> Result<Uri, E
 /// An end that comes too early is an error of the reader's: the length was announced, or the last chunk is missing.
 fn copy(from: &mut impl Read, to: &mut dyn Write) -> io::Result<u64> {
     io::copy(from, to)
-}
-
-/// `attachment; filename="x"`.
-fn file_name(disposition: &str) -> Option<String> {
-    let named = disposition.split(';').filter_map(|part| part.trim().strip_prefix("filename="));
-    named.map(|name| name.trim_matches('"').to_owned()).find(|name| is_plain(name))
-}
-
-fn last_part(url: &Uri) -> String {
-    let last = url.path().rsplit('/').next().unwrap_or_default();
-    if is_plain(last) { last.to_owned() } else { "download".to_owned() }
-}
-
-/// A name that stays in its directory.
-fn is_plain(name: &str) -> bool {
-    !matches!(name, "" | "." | "..") && name.len() <= 255 && !name.contains(['/', '\0'])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_download_has_a_plain_name() {
-        for (url, expected) in [
-            ("http://h/a/b.tar.gz?x=1", "b.tar.gz"),
-            ("http://h/", "download"),
-            ("http://h", "download"),
-            ("http://h/a/..", "download"),
-        ] {
-            assert_eq!(last_part(&url.parse().unwrap()), expected, "{url}");
-        }
-        for (header, expected) in [
-            ("attachment; filename=\"x.txt\"", Some("x.txt")),
-            ("attachment; filename=x.txt; size=3", Some("x.txt")),
-            ("attachment; filename=\"../../etc/passwd\"", None),
-            ("inline", None),
-        ] {
-            assert_eq!(file_name(header).as_deref(), expected, "{header}");
-        }
-    }
 }

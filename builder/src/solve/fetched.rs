@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::context::{self, Content, Download, NamedBy, Repository, Ssh, Tree};
+use crate::context::{self, Content, NamedBy, Repository, Ssh, Tree};
 use crate::error::{Error, Kind};
-use crate::graph::{Git, Graph, Source};
+use crate::graph::{self, Git, Graph, Source};
 use crate::store::{Digest, Store};
+
+/// A download that its step gives a name.
+const UNNAMED: &str = "download";
 
 /// By what each source says.
 #[derive(Debug, Default)]
@@ -76,10 +79,7 @@ impl Fetched {
         }
         let place = around.session.join(format!("fetched-{}", entry.number));
         let tree = match source {
-            Source::Http { .. } => {
-                let file = Download { name: name.to_string(), digest: object.clone() };
-                file.lay_out(around.store, &place)?
-            }
+            Source::Http { .. } => context::lay_out(around.store, (&name, object), &place)?,
             Source::Git(git) => {
                 // The name of a repository's one object is its commit.
                 debug_assert_eq!(*object, Digest::of(name.as_bytes()));
@@ -104,9 +104,10 @@ impl Fetched {
         if entry.found.get().is_none() {
             let found = match source {
                 Source::Http { url, checksum } => {
-                    let file = context::download(around.store, url, checksum.as_deref())?;
-                    let named = format!("{} {} {}", file.name.len(), file.name, file.digest);
-                    let objects = vec![(PathBuf::from(file.name), file.digest)];
+                    let digest = context::download(around.store, url, checksum.as_deref())?;
+                    let name = graph::file_name(url).unwrap_or_else(|| UNNAMED.to_owned());
+                    let named = format!("{} {name} {digest}", name.len());
+                    let objects = vec![(PathBuf::from(name), digest)];
                     Content { digest: Digest::of(named.as_bytes()), objects }
                 }
                 Source::Git(git) => commit(git, around.agent)?,
