@@ -2,9 +2,9 @@
 
 use ureq::http::Uri;
 
-/// A redirect's target: absolute, from the root, or beside the last part of the path.
+/// A redirect's target: absolute, from the root, another query, or beside the last part of the path.
 pub(super) fn join(from: &Uri, location: &str) -> Option<Uri> {
-    if location.contains("://") {
+    if has_scheme(location) {
         let uri: Uri = location.parse().ok()?;
         return uri
             .host()
@@ -18,11 +18,21 @@ pub(super) fn join(from: &Uri, location: &str) -> Option<Uri> {
     }
     let path = if location.starts_with('/') {
         location.to_owned()
+    } else if location.starts_with('?') {
+        format!("{}{location}", from.path())
     } else {
         let beside = from.path().rsplit_once('/').map_or("", |(directory, _)| directory);
         format!("{beside}/{location}")
     };
     format!("{origin}{path}").parse().ok()
+}
+
+/// RFC 3986, 3.1: there may be other addresses in a query.
+fn has_scheme(location: &str) -> bool {
+    location.split_once(':').is_some_and(|(scheme, _)| {
+        let may_stand = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+        scheme.starts_with(|letter: char| letter.is_ascii_alphabetic()) && scheme.bytes().all(may_stand)
+    })
 }
 
 /// `%2F` is a slash; what is no text then has substitutes in it.
@@ -55,12 +65,20 @@ mod tests {
 
     #[test]
     fn locations_are_joined_as_urls_are() {
-        let from: Uri = "https://r.example/v2/a/blobs/uploads/".parse().unwrap();
+        let from: Uri = "https://r.example/v2/a/blobs/uploads/id?s=0".parse().unwrap();
         for (location, expected) in [
             ("https://cdn.example/x?y=1", Some("https://cdn.example/x?y=1")),
             ("/v2/a/up?s=1", Some("https://r.example/v2/a/up?s=1")),
             ("next", Some("https://r.example/v2/a/blobs/uploads/next")),
             ("//other.example/x", Some("https://other.example/x")),
+            (
+                "up?to=http://x.example/y",
+                Some("https://r.example/v2/a/blobs/uploads/up?to=http://x.example/y"),
+            ),
+            ("/v2/up?to=http://x.example/y", Some("https://r.example/v2/up?to=http://x.example/y")),
+            ("1up://x", Some("https://r.example/v2/a/blobs/uploads/1up://x")),
+            ("?s=1", Some("https://r.example/v2/a/blobs/uploads/id?s=1")),
+            ("mailto:a@b.example", None),
             ("ftp://r.example/", None),
             ("file:///etc/passwd", None),
         ] {
