@@ -182,13 +182,32 @@ fn a_layer_of_a_cache_without_end_is_a_miss() {
     for name in site::names(&site.path("cache/blobs/sha256")) {
         let blob = site.path("cache/blobs/sha256").join(name);
         if !fs::read(&blob).unwrap().starts_with(b"{") {
-            fs::remove_file(&blob).unwrap();
-            std::os::unix::fs::symlink("/dev/zero", &blob).unwrap();
+            fs::File::create(&blob).unwrap().set_len(1 << 40).unwrap();
         }
     }
     let (again, said) = site.build(&["--cache-from", "type=local,src=cache", "context"]);
     assert_eq!(again, image);
     assert!(carried_out(&said).contains(&"WORKDIR /w".to_owned()), "{said}");
+}
+
+/// A pipe would be waited for, and what a link outside leads to is nobody's cache.
+#[test]
+fn a_cache_is_files_in_its_directory() {
+    let site = stages();
+    let (image, _) = site.build(&["--cache-to", "type=local,dest=cache,mode=max", "context"]);
+    let from = ["--cache-from", "type=local,src=cache", "context"];
+    fs::rename(site.path("cache/blobs"), site.path("blobs")).unwrap();
+    std::os::unix::fs::symlink(site.path("blobs"), site.path("cache/blobs")).unwrap();
+    fs::remove_dir_all(site.path("store")).unwrap();
+    let (again, said) = site.build(&from);
+    assert_eq!(again, image);
+    assert!(said.contains("a cache is left out: read cache/blobs/sha256/"), "{said}");
+    fs::remove_file(site.path("cache/index.json")).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(site.path("cache/index.json")).status().unwrap();
+    assert!(made.success());
+    let (again, said) = site.build(&from);
+    assert_eq!(again, image);
+    assert!(said.contains("a cache is left out: read cache/index.json: "), "{said}");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -15,12 +16,13 @@ use super::manifest::{Document, Index};
 use crate::error::{Error, Kind};
 use crate::registry::{Access, Credentials, Reference, Repository, Settings};
 use crate::store::{Descriptor, Digest, Platform, Store, media};
-use crate::sys::draft;
+use crate::sys::{draft, root};
 
 /// The media type of the records.
 const RECORDS: &str = "application/vnd.coracle.cache.v1+json";
 /// The member of an image's config that holds them.
 pub const INLINE: &str = "coracle.cache.v1";
+const INDEX: &str = "index.json";
 const LARGEST_DOCUMENT: u64 = 64 << 20;
 
 /// Records by key, in the words of whoever wrote them.
@@ -42,8 +44,14 @@ pub struct Cache {
 }
 
 enum From {
-    Directory(PathBuf),
+    Directory(Layout),
     Registry(Box<Repository>),
+}
+
+/// A directory that anybody may have filled: it is never left, and nothing but files is read.
+struct Layout {
+    root: OwnedFd,
+    path: PathBuf,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -69,12 +77,9 @@ impl Cache {
     }
 
     fn in_directory(directory: &Path) -> Result<Option<Self>, Error> {
-        let index = directory.join("index.json");
-        if !index.exists() {
-            return Ok(None);
-        }
-        let from = From::Directory(directory.to_owned());
-        let index: Index = parsed(&read_document(&index)?)?;
+        let Some((layout, index)) = Layout::open(directory)? else { return Ok(None) };
+        let index: Index = parsed(&layout.read((index, INDEX.as_ref()))?)?;
+        let from = From::Directory(layout);
         for entry in &index.manifests {
             let manifest: Manifest = parsed(&from.document(entry)?)?;
             if manifest.config.media_type == RECORDS {
@@ -134,13 +139,12 @@ impl Cache {
         }
         let mut writer = store.blob_writer()?;
         match &self.from {
-            From::Directory(directory) => {
-                let path = blob_path(directory, &blob.digest);
-                let file = File::open(&path)
-                    .map_err(|error| Error::system(format!("read {}", path.display()), error))?;
+            From::Directory(layout) => {
+                let name = blob_name(&blob.digest);
+                let file = layout.file(&name)?;
                 // One byte more shows that it is another.
                 io::copy(&mut file.take(blob.size.saturating_add(1)), &mut writer)
-                    .map_err(|error| Error::system(format!("copy {}", path.display()), error))?;
+                    .map_err(|error| layout.error("copy", &name, error))?;
             }
             From::Registry(repository) => repository.blob(blob, &mut writer, &mut |_| {})?,
         }
@@ -155,7 +159,10 @@ impl From {
             return Err(Error::new(Kind::Attack, "read a cache: a document larger than 64 MiB"));
         }
         let bytes = match self {
-            Self::Directory(directory) => read_document(&blob_path(directory, &blob.digest))?,
+            Self::Directory(layout) => {
+                let name = blob_name(&blob.digest);
+                layout.read((layout.file(&name)?, &name))?
+            }
             Self::Registry(repository) => {
                 let mut bytes = Vec::new();
                 repository.blob(blob, &mut bytes, &mut |_| {})?;
@@ -167,6 +174,43 @@ impl From {
         } else {
             Err(Error::new(Kind::Attack, format!("read a cache: {} has another content", blob.digest)))
         }
+    }
+}
+
+impl Layout {
+    /// It and its index; `None` where there is none.
+    fn open(path: &Path) -> Result<Option<(Self, File)>, Error> {
+        let is_absent =
+            |error: &io::Error| matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR));
+        let root = match root::open_dir(path) {
+            Err(error) if is_absent(&error) => return Ok(None),
+            opened => opened.map_err(|error| Error::system(format!("open {}", path.display()), error))?,
+        };
+        let layout = Self { root, path: path.to_owned() };
+        match root::open_file(&layout.root, INDEX.as_ref()) {
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(layout.error("read", INDEX.as_ref(), error)),
+            Ok(index) => Ok(Some((layout, index))),
+        }
+    }
+
+    fn file(&self, name: &Path) -> Result<File, Error> {
+        root::open_file(&self.root, name).map_err(|error| self.error("read", name, error))
+    }
+
+    fn read(&self, (file, name): (File, &Path)) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        let read = file.take(LARGEST_DOCUMENT + 1).read_to_end(&mut bytes);
+        read.map_err(|error| self.error("read", name, error))?;
+        if bytes.len() as u64 > LARGEST_DOCUMENT {
+            let text = format!("read {}: larger than 64 MiB", self.path.join(name).display());
+            return Err(Error::new(Kind::Attack, text));
+        }
+        Ok(bytes)
+    }
+
+    fn error(&self, deed: &str, name: &Path, error: io::Error) -> Error {
+        Error::system(format!("{deed} {}", self.path.join(name).display()), error)
     }
 }
 
@@ -199,7 +243,7 @@ pub fn write_cache(
             });
             write_file(&directory.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
             // Last: whoever reads it finds everything else.
-            write_file(&directory.join("index.json"), index.to_string().as_bytes())
+            write_file(&directory.join(INDEX), index.to_string().as_bytes())
         }
         CachePlace::Registry(reference) => {
             let repository = Repository::new(
@@ -217,7 +261,7 @@ pub fn write_cache(
 }
 
 fn copy_out(store: &Store, directory: &Path, blob: &Descriptor) -> Result<(), Error> {
-    let path = blob_path(directory, &blob.digest);
+    let path = directory.join(blob_name(&blob.digest));
     let doing = |error| Error::system(format!("write {}", path.display()), error);
     if fs::metadata(&path).is_ok_and(|found| found.len() == blob.size) {
         return Ok(());
@@ -232,18 +276,8 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         .map_err(|error| Error::system(format!("write {}", path.display()), error))
 }
 
-fn blob_path(directory: &Path, digest: &Digest) -> PathBuf {
-    directory.join("blobs/sha256").join(digest.hex())
-}
-
-fn read_document(path: &Path) -> Result<Vec<u8>, Error> {
-    let doing = |error| Error::system(format!("read {}", path.display()), error);
-    let mut bytes = Vec::new();
-    File::open(path).map_err(doing)?.take(LARGEST_DOCUMENT + 1).read_to_end(&mut bytes).map_err(doing)?;
-    if bytes.len() as u64 > LARGEST_DOCUMENT {
-        return Err(Error::new(Kind::Attack, format!("read {}: larger than 64 MiB", path.display())));
-    }
-    Ok(bytes)
+fn blob_name(digest: &Digest) -> PathBuf {
+    Path::new("blobs/sha256").join(digest.hex())
 }
 
 fn parsed<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, Error> {

@@ -6,7 +6,6 @@ use std::io::{self, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::OFlag;
 use serde::Deserialize;
 
 use super::manifest::{Document, Index, Manifest};
@@ -106,17 +105,7 @@ impl Source {
 
     fn open(&self, name: &str) -> Result<File, Error> {
         let opened = match self {
-            Self::Directory(directory) => {
-                root::open(directory, Path::new(name), OFlag::O_RDONLY | OFlag::O_NONBLOCK)
-                    .map(File::from)
-                    .and_then(|file| {
-                        if file.metadata()?.is_file() {
-                            Ok(file)
-                        } else {
-                            Err(io::ErrorKind::InvalidInput.into())
-                        }
-                    })
-            }
+            Self::Directory(directory) => root::open_file(directory, Path::new(name)),
             Self::Archive { files, links, .. } => {
                 let mut name = name.to_owned();
                 for _ in 0..MOST_LINKS {

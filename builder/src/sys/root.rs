@@ -1,6 +1,7 @@
 //! Paths inside a foreign tree: walked once, by the kernel, which keeps them inside.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -50,6 +51,15 @@ fn open_with(at: impl AsFd, path: &Path, flags: OFlag, resolve: ResolveFlag) -> 
             other => return Ok(other?),
         }
     }
+}
+
+/// Opens a regular file inside `root` to read it; what is none is not waited for.
+///
+/// # Errors
+/// `EINVAL` where it is no regular file; the kernel's.
+pub fn open_file(root: impl AsFd, path: &Path) -> io::Result<File> {
+    let file = File::from(open(root, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?);
+    if file.metadata()?.is_file() { Ok(file) } else { Err(Errno::EINVAL.into()) }
 }
 
 /// Opens a directory of this machine, by the user's path.
