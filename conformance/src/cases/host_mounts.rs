@@ -1,4 +1,5 @@
-//! A container without a mount namespace of its own: its mounts are made among the caller's, and its root is entered by chroot(2).
+//! What a container does to the host's mounts. Most cases are of one without a mount namespace of its own: its mounts are made among the
+//! caller's, and its root is entered by chroot(2).
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
@@ -27,6 +28,12 @@ pub(crate) const CASES: &[Case] = &[
         source: "mount_namespaces(7): what the host shares with others is not the container's to change",
         needs: &[Need::Root],
         run: propagation,
+    },
+    Case {
+        name: "host-mounts/a-shared-root-takes-none-away",
+        source: "runtime-spec config-linux.md#rootfs-mount-propagation; mount_namespaces(7): an unmount spreads to peers",
+        needs: &[Need::Root],
+        run: shared_root,
     },
     Case {
         name: "host-mounts/a-failed-creation-leaves-none",
@@ -81,6 +88,9 @@ fn exec(ctx: &Ctx) -> Result<()> {
     Ok(())
 }
 
+/// Where mounts are.
+const ALL: &str = "cut -d ' ' -f 5 /proc/self/mountinfo";
+
 /// Of the caller's root.
 const ROOT: &str = "grep ' / / ' /proc/self/mountinfo";
 
@@ -90,6 +100,23 @@ fn propagation(ctx: &Ctx) -> Result<()> {
     let out = ended.success()?.out;
     let (before, after) = out.split_once("it ran\n").unwrap_or((&out, ""));
     ensure!(before.contains(" shared:") && before == after, "{out}");
+    Ok(())
+}
+
+fn shared_root(ctx: &Ctx) -> Result<()> {
+    for (kind, flag) in [("shared", ""), ("rshared", ""), ("rshared", "--no-pivot")] {
+        let bundle = ctx.bundle_named(&format!("{kind}{flag}"), &["print", "it ran"])?;
+        bundle.set("/linux/rootfsPropagation", kind.into())?;
+        let run = format!(r#""$@" run {flag} --bundle "$bundle" "$id""#);
+        let ended = script(ctx, &bundle, &format!("{ALL}; {run}; {ALL}"))?;
+        let (before, after) = ended.out.split_once("it ran\n").unwrap_or((&ended.out, ""));
+        let gone: Vec<&str> = before.lines().filter(|line| !after.contains(line)).collect();
+        ensure!(
+            ended.code == 0 && gone.is_empty(),
+            "{kind} {flag}: the host has lost {gone:?}; {}",
+            ended.err
+        );
+    }
     Ok(())
 }
 

@@ -144,8 +144,8 @@ fn attach_in_place(path: &Path, tree: &OwnedFd) -> Result<(), Error> {
 /// Makes it `/`; the host's tree is out of reach afterwards.
 pub fn enter(rootfs: &Rootfs, root: &OwnedFd) -> Result<(), Error> {
     let entered = match rootfs.pivot {
-        Pivot::PivotRoot => pivot(root),
-        Pivot::MoveOver => move_over(root),
+        Pivot::PivotRoot => pivot(rootfs, root),
+        Pivot::MoveOver => move_over(rootfs, root),
         Pivot::InPlace => change_root(root),
     };
     entered.map_err(|source| {
@@ -157,7 +157,7 @@ pub fn enter(rootfs: &Rootfs, root: &OwnedFd) -> Result<(), Error> {
     })
 }
 
-fn pivot(root: &OwnedFd) -> std::io::Result<()> {
+fn pivot(rootfs: &Rootfs, root: &OwnedFd) -> std::io::Result<()> {
     nix::unistd::fchdir(root)?;
     sys::mount::pivot_root_here()?;
     // The old root lies over the new one now: "." begins at the new one and goes up to what covers it (pivot_root(2)). Root and
@@ -166,13 +166,16 @@ fn pivot(root: &OwnedFd) -> std::io::Result<()> {
         // And the stage over it.
         umount2(".", MntFlags::MNT_DETACH)?;
     }
+    // `..` ends on top, where "." as the place of a change does not.
+    part_from_host(rootfs, "/..")?;
     Ok(umount2(".", MntFlags::MNT_DETACH)?)
 }
 
 /// Without pivot_root the host's mounts stay below. Whatever of proc and sysfs lies there is unmounted or covered first: a
 /// process that gets out of its root would find the whole host in them.
-fn move_over(root: &OwnedFd) -> std::io::Result<()> {
+fn move_over(rootfs: &Rootfs, root: &OwnedFd) -> std::io::Result<()> {
     for path in ["/proc", "/sys"] {
+        part_from_host(rootfs, path)?;
         match umount2(path, MntFlags::MNT_DETACH) {
             Ok(()) | Err(nix::errno::Errno::EINVAL) => {}
             // Locked by a more privileged namespace.
@@ -181,6 +184,18 @@ fn move_over(root: &OwnedFd) -> std::io::Result<()> {
         }
     }
     change_root(root)
+}
+
+/// What is unmounted below a shared mount goes from the host as well: its /proc, /sys and /dev.
+fn part_from_host(rootfs: &Rootfs, path: &str) -> std::io::Result<()> {
+    if rootfs.propagation.flag != libc::MS_SHARED {
+        return Ok(());
+    }
+    match change_propagation(path, Propagation::RSLAVE) {
+        // Nothing is mounted there.
+        Err(source) if source.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+        other => other,
+    }
 }
 
 /// Goes in, and nowhere else.
