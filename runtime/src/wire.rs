@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! host                                     init
-//!   Go  --------------------------------->       mapped, placed, limited      (where the plan says `waits`)
+//!   Go  --------------------------------->       mapped, placed               (where the plan says `waits`)
 //!   Network + namespace  ---------------->       before what depends on it      (where the host makes it)
 //!       <---------------------------------  Entered                           (where there are network devices)
 //!   Go  --------------------------------->       they are in its network
@@ -11,6 +11,8 @@
 //!       <---------------------------------  Mounted                           (where there are prestart or createRuntime hooks)
 //!   Go  --------------------------------->       the hooks have run
 //!       <---------------------------------  Terminal + master                 (with a terminal)
+//!       <---------------------------------  Unlimited                         (where the host sets limits)
+//!   Go  --------------------------------->       they are set
 //!       <---------------------------------  Listener + descriptor             (with a seccomp agent)
 //!       <---------------------------------  Ready                             (`run`, without an agent: before init gives up its rights)
 //!   Go  --------------------------------->       it is on record; `run`: start now
@@ -41,6 +43,8 @@ pub enum FromInit {
     Unmapped(u32, OwnedFd),
     /// The master of the container's terminal.
     Terminal(OwnedFd),
+    /// Ready for limits that only the host may set.
+    Unlimited,
     /// The listener of its seccomp filter.
     Listener(OwnedFd),
     /// Everything but execve is done.
@@ -66,6 +70,7 @@ pub struct Expected {
     pub entered: bool,
     pub mounted: bool,
     pub terminal: bool,
+    pub unlimited: bool,
     pub listener: bool,
     /// Indexes of mounts that came already.
     pub mapped: Vec<u32>,
@@ -78,6 +83,7 @@ impl Expected {
             FromInit::Entered => std::mem::take(&mut self.entered),
             FromInit::Mounted => std::mem::take(&mut self.mounted),
             FromInit::Terminal(_) => std::mem::take(&mut self.terminal),
+            FromInit::Unlimited => std::mem::take(&mut self.unlimited),
             FromInit::Listener(_) => std::mem::take(&mut self.listener),
             FromInit::Unmapped(at, _) => {
                 let is_new = !self.mapped.contains(at);
@@ -210,6 +216,11 @@ impl InitEnd {
         sys::fds::send(&self.0, b"t", Some(master.as_fd())).map_err(broken)
     }
 
+    /// Every descriptor that is not needed is closed.
+    pub fn unlimited(&self) -> Result<(), Error> {
+        self.write(b"x")
+    }
+
     /// Hands the seccomp listener over.
     pub fn listener(&self, listener: &OwnedFd) -> Result<(), Error> {
         sys::fds::send(&self.0, b"l", Some(listener.as_fd())).map_err(broken)
@@ -258,6 +269,7 @@ fn decode(tag: u8, rest: &[u8], fd: Option<OwnedFd>) -> Result<FromInit, Error> 
         (b'w', None) => Ok(FromInit::Warning(String::from_utf8_lossy(rest).into_owned())),
         (b'f', None) => Ok(FromInit::Failed(decode_error(rest))),
         (b't', Some(fd)) => Ok(FromInit::Terminal(fd)),
+        (b'x', None) => Ok(FromInit::Unlimited),
         (b'l', Some(fd)) => Ok(FromInit::Listener(fd)),
         _ => Err(Error::new(Kind::System, "talk over the socket between runtime and init: not understood")),
     }
@@ -327,6 +339,7 @@ mod tests {
             (FromInit::Mounted, false),
             (FromInit::Terminal(null()), true),
             (FromInit::Terminal(null()), false),
+            (FromInit::Unlimited, false),
             (FromInit::Listener(null()), false),
             (FromInit::Unmapped(3, null()), true),
             (FromInit::Unmapped(4, null()), true),

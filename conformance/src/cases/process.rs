@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use anyhow::{Result, ensure};
 use serde_json::json;
 
+use crate::bundle::push;
 use crate::case::{Case, Ctx};
 use crate::needs::Need;
 
@@ -56,6 +57,12 @@ pub(crate) const CASES: &[Case] = &[
         source: "runtime-spec config.md#posix-process: rlimits",
         needs: &[],
         run: rlimits,
+    },
+    Case {
+        name: "process/limits-hold-for-the-program-alone",
+        source: "runc: limits of a mapped root are set by the runtime once everything is mounted",
+        needs: &[Need::Root, Need::UserNamespaces],
+        run: low_limits,
     },
     Case {
         name: "process/capabilities",
@@ -193,6 +200,27 @@ fn rlimits(ctx: &Ctx) -> Result<()> {
     let seen = ctx.show(&bundle)?;
     ensure!(seen["limits"]["Max open files"] == json!(["512", "700"]), "{}", seen["limits"]);
     ensure!(seen["limits"]["Max core file size"] == json!(["0", "1024"]), "{}", seen["limits"]);
+    Ok(())
+}
+
+fn low_limits(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&["show"])?;
+    bundle.edit(|config| {
+        for id in 0..30 {
+            let target = format!("/tmp/{id}");
+            push(config, "/mounts", json!({"destination": target, "type": "tmpfs", "source": "tmpfs"}));
+        }
+        push(config, "/linux/namespaces", json!({"type": "user"}));
+        for mappings in ["/linux/uidMappings", "/linux/gidMappings"] {
+            push(config, mappings, json!({"containerID": 0, "hostID": 100_000, "size": 65536}));
+        }
+        config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 32, "hard": 32}]);
+    })?;
+    for path in [bundle.root(), bundle.root().join("tmp")] {
+        std::os::unix::fs::chown(path, Some(100_000), Some(100_000))?;
+    }
+    let seen = ctx.show(&bundle)?;
+    ensure!(seen["limits"]["Max open files"] == json!(["32", "32"]), "{}", seen["limits"]);
     Ok(())
 }
 

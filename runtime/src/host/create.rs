@@ -10,15 +10,15 @@ use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
 
 use super::spawn::{Birth, Placed, Spawned, spawn};
-use super::{cgroup, console, ids, in_place, net_devices, network, proc, rdt, seccomp_agent, sources, undo};
+use super::{
+    cgroup, console, ids, in_place, limits, net_devices, network, proc, rdt, seccomp_agent, sources, undo,
+};
 use crate::error::{Error, Kind};
 use crate::init::hooks::{self, Moment, State, Unset};
 use crate::init::{self, Host, Kit, Ready, streams};
 use crate::plan::Plan;
-use crate::plan::Side;
 use crate::plan::cgroup::Version;
 use crate::state::{self, Entry, FIFO, Record};
-use crate::sys::process;
 use crate::wire::{self, Expected, FromInit, HostEnd, InitEnd};
 
 /// How the container will be told to start.
@@ -160,21 +160,18 @@ fn with_cgroup(
 /// Whether init needs something of us before it can go on.
 fn work(plan: &Plan) -> Host {
     let v1 = plan.cgroup.places.iter().any(|place| place.version == Version::V1);
-    match v1
-        || plan.ids.is_some()
-        || (plan.process.rlimits_by == Side::Host && !plan.process.rlimits.is_empty())
-    {
+    match v1 || plan.ids.is_some() {
         true => Host::HasWork,
         false => Host::IsDone,
     }
 }
 
 /// `run` hears of whatever fails until execve, and can put the container on record while init does the rest. A listener has to be
-/// handed over before.
+/// handed over before, and limits to be set that only the host may set.
 fn ready(order: &Order<'_>) -> Ready {
     let listener = order.plan.seccomp.as_ref().and_then(|program| program.listener.as_ref());
     match (order.start, listener) {
-        (Start::Now, None) => Ready::Sealed,
+        (Start::Now, None) if !order.plan.process.is_limited_by_host() => Ready::Sealed,
         _ => Ready::Prepared,
     }
 }
@@ -214,12 +211,6 @@ fn attend(order: &Order<'_>, cgroup: &cgroup::Made, init: &Spawned, ours: &Ours<
     }
     if let Some(ids) = &plan.ids {
         ids::write(ours.proc, init.pid, ids)?;
-    }
-    if plan.process.rlimits_by == Side::Host {
-        for limit in &plan.process.rlimits {
-            process::set_rlimit(init.pid, limit.resource, limit.soft, limit.hard)
-                .map_err(|source| Error::system(format!("set resource limit {}", limit.resource), source))?;
-        }
     }
     if work(plan) == Host::HasWork || init.placed == Placed::Nowhere {
         ours.wire.go()?;
@@ -265,14 +256,19 @@ fn talk(order: &Order<'_>, init: &Spawned, ours: &Ours<'_>) -> Result<Option<Own
                     terminal = Some(master);
                 }
             },
-            Some(FromInit::Listener(listener)) => {
-                let state = (&order.state, "creating");
-                let pids = seccomp_agent::Pids { process: init.pid, init: init.pid };
-                seccomp_agent::send(order.plan.seccomp.as_ref(), state, pids, &listener)?;
+            Some(FromInit::Unlimited) => {
+                limits::set(init.pid, &order.plan.process.rlimits)?;
+                wire.go()?;
             }
+            Some(FromInit::Listener(listener)) => give_agent(order, init, &listener)?,
             None => return Err(undo::ended_early(init)),
         }
     }
+}
+
+fn give_agent(order: &Order<'_>, init: &Spawned, listener: &OwnedFd) -> Result<(), Error> {
+    let pids = seccomp_agent::Pids { process: init.pid, init: init.pid };
+    seccomp_agent::send(order.plan.seccomp.as_ref(), (&order.state, "creating"), pids, listener)
 }
 
 fn expected(plan: &Plan) -> Expected {
@@ -280,6 +276,7 @@ fn expected(plan: &Plan) -> Expected {
         entered: plan.gets_net_devices(),
         mounted: plan.waits_for_hooks(),
         terminal: plan.process.terminal.is_some(),
+        unlimited: plan.process.is_limited_by_host(),
         listener: plan.seccomp.as_ref().is_some_and(|program| program.listener.is_some()),
         mapped: Vec::new(),
     }

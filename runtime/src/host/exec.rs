@@ -8,15 +8,14 @@ use nix::sys::stat::Mode;
 
 use super::cgroup::Beside;
 use super::spawn::{Birth, Placed, Spawned, spawn};
-use super::{cgroup, console, hooks, proc, rdt, reach, seccomp_agent, undo};
+use super::{cgroup, console, hooks, limits, proc, rdt, reach, seccomp_agent, undo};
 use crate::error::{Error, Kind};
 use crate::init::join::{self, Kit};
 use crate::init::namespaces::enter_process;
 use crate::init::{Host, procfs, sched};
+use crate::plan::Keyring;
 use crate::plan::join::{Joining, Root};
-use crate::plan::{Keyring, Side};
 use crate::state::{self, Record};
-use crate::sys::process;
 use crate::wire::{self, Expected, FromInit, Heard, HostEnd};
 
 /// What is to be started.
@@ -64,8 +63,7 @@ pub fn start(order: &Order<'_>, target: OwnedFd) -> Result<(Spawned, Option<Owne
     let cgroup = cgroup_of(order).map_err(|error| not_in(&error))?;
     prepare(order, &proc)?;
     let v1 = order.place.cgroup().dirs.iter().any(|dir| dir.version == 1);
-    let limits = plan.process.rlimits_by == Side::Host && !plan.process.rlimits.is_empty();
-    let host = if v1 || limits || order.record.rdt.is_some() { Host::HasWork } else { Host::IsDone };
+    let host = if v1 || order.record.rdt.is_some() { Host::HasWork } else { Host::IsDone };
     let beside = order.place.beside(order.record.init.pid);
     let mut birth = Birth { flags: 0, cgroup: cgroup.clone_into(), beside, before: Vec::new() };
     if plan.before & libc::CLONE_NEWUSER != 0 {
@@ -193,12 +191,6 @@ fn attend(
     if let Some(group) = &order.record.rdt {
         rdt::enter(group, child.pid)?;
     }
-    if order.plan.process.rlimits_by == Side::Host {
-        for limit in &order.plan.process.rlimits {
-            process::set_rlimit(child.pid, limit.resource, limit.soft, limit.hard)
-                .map_err(|source| Error::system(format!("set resource limit {}", limit.resource), source))?;
-        }
-    }
     let mut heard = match host == Host::HasWork || child.placed == Placed::Nowhere {
         true => wire.go()?,
         false => Heard::Perhaps,
@@ -206,6 +198,7 @@ fn attend(
     let mut terminal = None;
     let mut expected = Expected {
         terminal: order.plan.process.terminal.is_some(),
+        unlimited: order.plan.process.is_limited_by_host(),
         listener: order.plan.seccomp.as_ref().is_some_and(|program| program.listener.is_some()),
         ..Expected::default()
     };
@@ -230,14 +223,20 @@ fn attend(
                     terminal = Some(master);
                 }
             },
-            Some(FromInit::Listener(listener)) => {
-                let state = hooks::state_of(order.record);
-                let pids = seccomp_agent::Pids { process: child.pid, init: order.record.init.pid };
-                seccomp_agent::send(order.plan.seccomp.as_ref(), (&state, "running"), pids, &listener)?;
+            Some(FromInit::Unlimited) => {
+                limits::set(child.pid, &order.plan.process.rlimits)?;
+                heard = wire.go()?;
             }
+            Some(FromInit::Listener(listener)) => give_agent(order, child, &listener)?,
             Some(message) => {
                 return Err(Error::new(Kind::System, format!("start the process: unexpected {message:?}")));
             }
         }
     }
+}
+
+fn give_agent(order: &Order<'_>, child: &Spawned, listener: &OwnedFd) -> Result<(), Error> {
+    let state = hooks::state_of(order.record);
+    let pids = seccomp_agent::Pids { process: child.pid, init: order.record.init.pid };
+    seccomp_agent::send(order.plan.seccomp.as_ref(), (&state, "running"), pids, listener)
 }

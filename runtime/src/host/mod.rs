@@ -16,6 +16,7 @@ pub mod foreground;
 pub mod hooks;
 pub mod ids;
 pub mod in_place;
+mod limits;
 pub mod live_mounts;
 pub mod net_devices;
 pub mod network;

@@ -312,10 +312,7 @@ fn give_up_rights(
     filter: Option<&Program>,
     around: Around<'_>,
 ) -> Result<Prepared, Error> {
-    // Limits, priorities and labels need rights that go with the user.
-    if process.rlimits_by == Side::Init {
-        rights::set_rlimits(&process.rlimits)?;
-    }
+    // Priorities and labels need rights that go with the user.
     sched::apply(process)?;
     procfs::set_exec_labels(around.proc, &process.labels)?;
     rights::forbid_new_privileges(process.new_privileges)?;
@@ -328,6 +325,7 @@ fn give_up_rights(
     }
     // Before a filter may forbid it: mounts, directories, the host's proc.
     fds::close_foreign(around.proc, process.preserve_fds, &mut keep)?;
+    rights::limit(process, around.wire)?;
     if let (Some(filter), NewPrivileges::Possible) = (filter, process.new_privileges) {
         // Without no_new_privs a filter is loaded by right of CAP_SYS_ADMIN, which goes with the next steps.
         seccomp::load(filter, around.wire)?;

@@ -5,12 +5,23 @@ use nix::sys::prctl;
 
 use super::namespaces::stay_undumpable;
 use crate::error::Error;
+use crate::plan::Side;
 use crate::plan::caps::Caps;
-use crate::plan::process::{Groups, NewPrivileges, Rlimit, User};
+use crate::plan::process::{Groups, NewPrivileges, Process, Rlimit, User};
 use crate::sys::{caps, process};
+use crate::wire::InitEnd;
 
-/// Limits of this process.
-pub fn set_rlimits(limits: &[Rlimit]) -> Result<(), Error> {
+/// Limits hold for the program: before, what is mounted and opened on the way to it would run into them. They need a right that goes
+/// with the user, or one of the host's.
+pub fn limit(process: &Process, wire: &InitEnd) -> Result<(), Error> {
+    match process.rlimits_by {
+        Side::Init => set_rlimits(&process.rlimits),
+        Side::Host if process.is_limited_by_host() => wire.unlimited().and_then(|()| wire.wait()),
+        Side::Host => Ok(()),
+    }
+}
+
+fn set_rlimits(limits: &[Rlimit]) -> Result<(), Error> {
     for limit in limits {
         process::set_rlimit(0, limit.resource, limit.soft, limit.hard).map_err(|source| {
             let text = format!("set resource limit {} to {}:{}", limit.resource, limit.soft, limit.hard);

@@ -36,6 +36,13 @@ pub struct Process {
     pub preserve_fds: u32,
 }
 
+impl Process {
+    /// Whether the host has limits to set, for which init asks.
+    pub fn is_limited_by_host(&self) -> bool {
+        self.rlimits_by == Side::Host && !self.rlimits.is_empty()
+    }
+}
+
 /// Whether HOME still has to be looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Home {
