@@ -14,6 +14,8 @@
 //!       <---------------------------------  Unlimited                         (where the host sets limits)
 //!   Go  --------------------------------->       they are set
 //!       <---------------------------------  Listener + descriptor             (with a seccomp agent)
+//!       <---------------------------------  ListenerAt + its number           (with one that answers for sendmsg, instead)
+//!   Go  --------------------------------->       the agent has it
 //!       <---------------------------------  Ready                             (`run`, without an agent: before init gives up its rights)
 //!   Go  --------------------------------->       it is on record; `run`: start now
 //!       <---------------------------------  end of file: execve has closed init's end
@@ -25,7 +27,7 @@
 //!
 //! Invariant: a message is one datagram of at most `MOST` bytes; what does not parse is an error, never a guess.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
@@ -47,6 +49,8 @@ pub enum FromInit {
     Unlimited,
     /// The listener of its seccomp filter.
     Listener(OwnedFd),
+    /// The same by its number in init, from where the host takes it.
+    ListenerAt(RawFd),
     /// Everything but execve is done.
     Ready,
     /// Something that is allowed to be missing is missing.
@@ -84,7 +88,7 @@ impl Expected {
             FromInit::Mounted => std::mem::take(&mut self.mounted),
             FromInit::Terminal(_) => std::mem::take(&mut self.terminal),
             FromInit::Unlimited => std::mem::take(&mut self.unlimited),
-            FromInit::Listener(_) => std::mem::take(&mut self.listener),
+            FromInit::Listener(_) | FromInit::ListenerAt(_) => std::mem::take(&mut self.listener),
             FromInit::Unmapped(at, _) => {
                 let is_new = !self.mapped.contains(at);
                 self.mapped.push(*at);
@@ -226,6 +230,11 @@ impl InitEnd {
         sys::fds::send(&self.0, b"l", Some(listener.as_fd())).map_err(broken)
     }
 
+    /// Says where the seccomp listener is.
+    pub fn listener_at(&self, listener: &OwnedFd) -> Result<(), Error> {
+        self.write(&message(b'n', &listener.as_raw_fd().to_le_bytes()))
+    }
+
     /// The end. Nobody is left to tell if this fails.
     pub fn failed(&self, error: &Error) {
         drop(self.write(&message(b'f', &encode(error))));
@@ -271,6 +280,9 @@ fn decode(tag: u8, rest: &[u8], fd: Option<OwnedFd>) -> Result<FromInit, Error> 
         (b't', Some(fd)) => Ok(FromInit::Terminal(fd)),
         (b'x', None) => Ok(FromInit::Unlimited),
         (b'l', Some(fd)) => Ok(FromInit::Listener(fd)),
+        (b'n', None) if let Ok(number) = rest.try_into() => {
+            Ok(FromInit::ListenerAt(RawFd::from_le_bytes(number)))
+        }
         _ => Err(Error::new(Kind::System, "talk over the socket between runtime and init: not understood")),
     }
 }
@@ -341,6 +353,7 @@ mod tests {
             (FromInit::Terminal(null()), false),
             (FromInit::Unlimited, false),
             (FromInit::Listener(null()), false),
+            (FromInit::ListenerAt(3), false),
             (FromInit::Unmapped(3, null()), true),
             (FromInit::Unmapped(4, null()), true),
             (FromInit::Unmapped(3, null()), false),

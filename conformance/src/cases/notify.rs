@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -10,7 +11,8 @@ use super::console::connects;
 use super::seccomp::{MKDIR, filter};
 use crate::bundle::{Bundle, put};
 use crate::case::{BOUND, Case, Ctx};
-use crate::process::{self, Running};
+use crate::needs::Need;
+use crate::process::{self, Ended, Running};
 use crate::sys::{self, notify};
 
 pub(crate) const CASES: &[Case] = &[
@@ -26,7 +28,16 @@ pub(crate) const CASES: &[Case] = &[
         needs: &[],
         run: exec,
     },
+    Case {
+        name: "seccomp/notify-of-what-the-runtime-itself-calls",
+        source: "bypass4netns' profile; runc takes the listener by pidfd_getfd, for run and exec",
+        needs: &[Need::Root],
+        run: own_calls,
+    },
 ];
+
+/// What bypass4netns asks for.
+const SOCKET_CALLS: [&str; 6] = ["bind", "close", "connect", "sendmsg", "sendto", "setsockopt"];
 
 /// No call of the runtime or the probe fails with it by itself.
 const ANSWER: i32 = libc::ENOMEDIUM;
@@ -39,10 +50,15 @@ struct Agent {
 
 impl Agent {
     fn start(bundle: &Bundle) -> Result<Self> {
+        Self::of(bundle, &MKDIR)
+    }
+
+    /// One that is asked about these calls.
+    fn of(bundle: &Bundle, calls: &[&str]) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("cc.").tempdir_in("/tmp")?;
         let path = dir.path().join("s");
         let listener = UnixListener::bind(&path)?;
-        let mut profile = filter("SCMP_ACT_ALLOW", json!([{"names": MKDIR, "action": "SCMP_ACT_NOTIFY"}]));
+        let mut profile = filter("SCMP_ACT_ALLOW", json!([{"names": calls, "action": "SCMP_ACT_NOTIFY"}]));
         put(&mut profile, "/listenerPath", json!(path));
         put(&mut profile, "/listenerMetadata", json!("words for the agent"));
         bundle.set("/linux/seccomp", profile)?;
@@ -115,4 +131,40 @@ fn exec(ctx: &Ctx) -> Result<()> {
     ensure!(told["pid"] != init, "init's number for another process: {told}");
     answer_one(&listener)?;
     running.end(BOUND)?.success()?.out("mkdir /tmp/b: ENOMEDIUM\n").map(drop)
+}
+
+/// Allows every call until the command has ended; how many there were.
+fn allow_all(listener: &OwnedFd, mut running: Running) -> Result<(Ended, usize)> {
+    let mut calls = 0;
+    let deadline = Instant::now() + BOUND;
+    while running.ends_within(Duration::ZERO)?.is_none() && Instant::now() < deadline {
+        if process::readable(listener.as_fd(), Duration::from_millis(100))? {
+            // Whoever was killed in it waits no more.
+            if let Ok(call) = notify::next(listener.as_fd())
+                && notify::allow(listener.as_fd(), call).is_ok()
+            {
+                calls += 1;
+            }
+        }
+    }
+    Ok((running.end(BOUND)?, calls))
+}
+
+fn own_calls(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&["print", "begun"])?;
+    let agent = Agent::of(&bundle, &SOCKET_CALLS)?;
+    let mut running = ctx.rt_start(&["run", "--bundle", bundle.path()?, &ctx.id("run")])?;
+    let (_, listener) = agent.told(&mut running)?;
+    let (ended, calls) = allow_all(&listener, running)?;
+    ended.success()?.out("begun\n")?;
+    ensure!(calls > 0, "the agent was not asked about close");
+    let bundle = ctx.bundle_named("exec", &["stop"])?;
+    let agent = Agent::of(&bundle, &SOCKET_CALLS)?;
+    let id = ctx.id("exec");
+    let mut running = ctx.rt_start(&["run", "--detach", "--bundle", bundle.path()?, &id])?;
+    let (_, listener) = agent.told(&mut running)?;
+    allow_all(&listener, running)?.0.success()?;
+    let mut running = ctx.rt_start(&["exec", &id, "/bin/probe", "print", "more"])?;
+    let (_, listener) = agent.told(&mut running)?;
+    allow_all(&listener, running)?.0.success()?.out("more\n").map(drop)
 }

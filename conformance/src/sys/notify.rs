@@ -24,7 +24,16 @@ pub(crate) fn next(listener: BorrowedFd<'_>) -> io::Result<Call> {
 
 /// Lets it fail with this errno.
 pub(crate) fn refuse(listener: BorrowedFd<'_>, call: Call, errno: i32) -> io::Result<()> {
-    let mut answer = libc::seccomp_notif_resp { id: call.id, val: 0, error: -errno, flags: 0 };
+    answer(listener, libc::seccomp_notif_resp { id: call.id, val: 0, error: -errno, flags: 0 })
+}
+
+/// Lets the kernel carry it out.
+pub(crate) fn allow(listener: BorrowedFd<'_>, call: Call) -> io::Result<()> {
+    const CONTINUE: u32 = 1;
+    answer(listener, libc::seccomp_notif_resp { id: call.id, val: 0, error: 0, flags: CONTINUE })
+}
+
+fn answer(listener: BorrowedFd<'_>, mut answer: libc::seccomp_notif_resp) -> io::Result<()> {
     // SAFETY: the descriptor is borrowed for the call and the kernel reads one seccomp_notif_resp.
     let sent = unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) };
     if sent == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

@@ -261,6 +261,10 @@ fn talk(order: &Order<'_>, init: &Spawned, ours: &Ours<'_>) -> Result<Option<Own
                 wire.go()?;
             }
             Some(FromInit::Listener(listener)) => give_agent(order, init, &listener)?,
+            Some(FromInit::ListenerAt(number)) => {
+                give_agent(order, init, &seccomp_agent::take(&init.pidfd, number)?)?;
+                wire.go()?;
+            }
             None => return Err(undo::ended_early(init)),
         }
     }

@@ -228,6 +228,10 @@ fn attend(
                 heard = wire.go()?;
             }
             Some(FromInit::Listener(listener)) => give_agent(order, child, &listener)?,
+            Some(FromInit::ListenerAt(number)) => {
+                give_agent(order, child, &seccomp_agent::take(&child.pidfd, number)?)?;
+                heard = wire.go()?;
+            }
             Some(message) => {
                 return Err(Error::new(Kind::System, format!("start the process: unexpected {message:?}")));
             }

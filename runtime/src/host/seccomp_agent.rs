@@ -1,6 +1,6 @@
 //! Hands the listener of a container's seccomp filter to the agent that answers for it.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -9,12 +9,27 @@ use super::console;
 use crate::error::{Error, Kind};
 use crate::init::hooks::State;
 use crate::plan::seccomp::Program;
+use crate::sys::pidfd;
 
 /// Whose filter it is: `exec` starts another process than the container's first.
 #[derive(Debug, Clone, Copy)]
 pub struct Pids {
     pub process: i32,
     pub init: i32,
+}
+
+/// The listener that init has under this number.
+pub fn take(process: &OwnedFd, number: RawFd) -> Result<OwnedFd, Error> {
+    pidfd::take(process, number).map_err(|source| {
+        let hint = match source.raw_os_error() {
+            Some(libc::ENOSYS) => {
+                "an agent for sendmsg needs pidfd_getfd (Linux 5.6), which is not there or refused"
+            }
+            Some(libc::EPERM) => "an agent for sendmsg needs CAP_SYS_PTRACE where the runtime was started",
+            _ => "an agent for sendmsg needs pidfd_getfd",
+        };
+        Error::system("take the seccomp listener from the container's process", source).hint(hint)
+    })
 }
 
 /// Sends it to the socket of `listenerPath`, with the specification's "container process state".

@@ -1,7 +1,7 @@
 //! Processes by descriptor: never another one that happens to get the same number.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use super::missing::as_enosys;
 use super::{check, owned};
@@ -48,6 +48,14 @@ pub fn signal_child(process: impl AsFd, pid: i32, number: i32) -> io::Result<()>
         }
         other => other,
     }
+}
+
+/// A copy of a descriptor of that process, by its number there. EPERM: we may not look into it.
+pub fn take(process: impl AsFd, number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: three integers.
+    let taken =
+        owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_fd().as_raw_fd(), number, 0) });
+    taken.map_err(|source| as_enosys(source, libc::SYS_pidfd_getfd))
 }
 
 /// Waits for the end of a child of ours, and takes it off the kernel's books.

@@ -38,6 +38,16 @@ pub struct Program {
 pub struct Listener {
     pub socket: PathBuf,
     pub metadata: String,
+    pub handover: Handover,
+}
+
+/// How the listener gets from init to the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handover {
+    /// By sendmsg(2), which asks for no right.
+    Sent,
+    /// By pidfd_getfd(2): the profile would have init wait in sendmsg for an agent that has no listener yet.
+    Taken,
 }
 
 /// The text of a plan shows its size, and the tests its behaviour.
@@ -111,7 +121,12 @@ fn listener(asked: &LinuxSeccomp, rules: &Rules<'_>) -> Result<Option<Listener>,
     match (rules.notifies(), path) {
         (false, _) => Ok(None),
         (true, Some(socket)) => {
-            Ok(Some(Listener { socket, metadata: asked.listener_metadata().clone().unwrap_or_default() }))
+            let metadata = asked.listener_metadata().clone().unwrap_or_default();
+            let handover = match rules.notifies_of("sendmsg") {
+                true => Handover::Taken,
+                false => Handover::Sent,
+            };
+            Ok(Some(Listener { socket, metadata, handover }))
         }
         (true, None) => Err(invalid("linux.seccomp.listenerPath", "is missing, and SCMP_ACT_NOTIFY is used")),
     }

@@ -59,6 +59,10 @@ impl Rules<'_> {
     }
 
     /// Some call goes to a listener.
+    pub(super) fn notifies_of(&self, name: &str) -> bool {
+        self.of(name).iter().any(|rule| rule.answer == NOTIFY)
+    }
+
     pub(super) fn notifies(&self) -> bool {
         self.by_name.values().flat_map(Said::rules).any(|rule| rule.answer == NOTIFY)
     }
