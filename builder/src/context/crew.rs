@@ -11,7 +11,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 use nix::fcntl::OFlag;
 
 use crate::store::{Digest, Hasher};
-use crate::sys::{proc_path, root};
+use crate::sys::root;
 
 /// Each holds a directory open.
 const WAITING: usize = 64;
@@ -19,7 +19,7 @@ const WAITING: usize = 64;
 /// A regular file: by its place, or itself.
 pub(super) enum Regular {
     Child(Arc<OwnedFd>, OsString),
-    Object(OwnedFd),
+    Object(File),
 }
 
 struct Job {
@@ -82,19 +82,18 @@ fn work(queue: &Mutex<Receiver<Job>>) -> Vec<Outcome> {
         // Held while waiting: the others wait for the lock instead, which is the same.
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { slot, mut hasher, file }) = job else { return outcomes };
-        let added = add(&mut hasher, &file, &mut buffer);
+        let added = add(&mut hasher, file, &mut buffer);
         outcomes.push((slot, added.map(|()| hasher.finish())));
     }
 }
 
-fn add(hasher: &mut Hasher, file: &Regular, buffer: &mut [u8]) -> io::Result<()> {
+fn add(hasher: &mut Hasher, file: Regular, buffer: &mut [u8]) -> io::Result<()> {
     let mut file = match file {
         // O_NONBLOCK: another process may have put a FIFO in the file's place, which would hang.
         Regular::Child(at, name) => {
-            File::from(root::open_child(at, name, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?)
+            File::from(root::open_child(at, &name, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?)
         }
-        // Opened again through the descriptor: the same object, whatever happened to its name.
-        Regular::Object(object) => File::open(proc_path(object))?,
+        Regular::Object(file) => file,
     };
     loop {
         match file.read(buffer)? {

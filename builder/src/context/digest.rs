@@ -1,6 +1,7 @@
 //! What files are, by content.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -11,13 +12,13 @@ use nix::fcntl::{AtFlags, OFlag, readlinkat};
 use nix::sys::stat::{FileStat, fstatat};
 
 use super::crew::{Crew, Regular};
-use super::known::{As, Known};
+use super::known::Known;
 use super::matched::{Match, Parents};
 use super::tree::{Owner, Tree};
 use crate::dockerfile::ignore::Ignore;
 use crate::error::{Error, Kind};
 use crate::store::{Digest, Hasher, Store};
-use crate::sys::{root, xattr};
+use crate::sys::{proc_path, root, xattr};
 
 /// Some files, by content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +88,6 @@ struct Feed<'a, 's, 'e> {
 struct Given {
     slot: usize,
     stat: FileStat,
-    how: As,
 }
 
 impl Feed<'_, '_, '_> {
@@ -99,12 +99,14 @@ impl Feed<'_, '_, '_> {
         let mut hasher = self.head(stat);
         let digest = match stat.st_mode & libc::S_IFMT {
             libc::S_IFDIR => Some(hasher.finish()),
-            libc::S_IFREG => match self.known.find(stat, As::Named) {
+            libc::S_IFREG => match self.known.find(stat) {
                 Some(digest) => Some(digest),
                 None => {
-                    self.remember(&matched.object, stat, As::Named);
-                    let object = Regular::Object(matched.object.try_clone()?);
-                    self.crew.give(self.objects.len(), hasher, object)?;
+                    // Opened again through the descriptor: the same object, whatever happened to its name.
+                    let file = File::open(proc_path(&matched.object))?;
+                    attributes(&mut hasher, xattr::list_own(&file)?, self.tree.owner);
+                    self.remember(&matched.object, stat);
+                    self.crew.give(self.objects.len(), hasher, Regular::Object(file))?;
                     None
                 }
             },
@@ -163,12 +165,12 @@ impl Feed<'_, '_, '_> {
 
     /// What it is, or none where the crew finds out.
     fn child(&mut self, at: &Arc<OwnedFd>, name: &OsStr, stat: &FileStat) -> io::Result<Option<Digest>> {
-        if let Some(digest) = self.known.find(stat, As::Child) {
+        if let Some(digest) = self.known.find(stat) {
             return Ok(Some(digest));
         }
         let mut hasher = self.head(stat);
-        attributes(&mut hasher, (at, name), self.tree.owner)?;
-        self.remember(at, stat, As::Child);
+        attributes(&mut hasher, xattr::list(at, name)?, self.tree.owner);
+        self.remember(at, stat);
         match stat.st_mode & libc::S_IFMT {
             libc::S_IFREG => {
                 let file = Regular::Child(Arc::clone(at), name.to_owned());
@@ -183,9 +185,9 @@ impl Feed<'_, '_, '_> {
     }
 
     /// The next object, if it may be.
-    fn remember(&mut self, near: &OwnedFd, stat: &FileStat, how: As) {
+    fn remember(&mut self, near: &OwnedFd, stat: &FileStat) {
         if self.known.takes(near, stat) {
-            self.given.push(Given { slot: self.objects.len(), stat: *stat, how });
+            self.given.push(Given { slot: self.objects.len(), stat: *stat });
         }
     }
 
@@ -196,9 +198,9 @@ impl Feed<'_, '_, '_> {
             let found = outcome.map_err(|error| Error::system(format!("read {}", path.display()), error))?;
             *digest = Some(found);
         }
-        for Given { slot, stat, how } in &self.given {
+        for Given { slot, stat } in &self.given {
             if let Some((_, Some(digest))) = self.objects.get(*slot) {
-                self.known.learn(stat, *how, digest);
+                self.known.learn(stat, digest);
             }
         }
         self.known.save()?;
@@ -208,8 +210,7 @@ impl Feed<'_, '_, '_> {
 }
 
 /// Those that are copied: an overlay's own are not, and capabilities only come from images.
-fn attributes(hasher: &mut Hasher, (at, name): (&OwnedFd, &OsStr), owner: Owner) -> io::Result<()> {
-    let mut attributes = xattr::list(at, name)?;
+fn attributes(hasher: &mut Hasher, mut attributes: Vec<(OsString, Vec<u8>)>, owner: Owner) {
     attributes.retain(|(key, _)| {
         let key = key.as_bytes();
         (key.starts_with(b"user.") && !key.starts_with(b"user.overlay."))
@@ -222,7 +223,6 @@ fn attributes(hasher: &mut Hasher, (at, name): (&OwnedFd, &OsStr), owner: Owner)
         hasher.update(key.as_bytes());
         hasher.update(value);
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn an_attribute_is_not_taken_for_content() {
-        let digest = |content: &str, attribute: Option<&str>| {
+        let digest = |source: &str, content: &str, attribute: Option<&str>| {
             let place = tempfile::tempdir().unwrap();
             fs::create_dir(place.path().join("d")).unwrap();
             fs::write(place.path().join("d/f"), content).unwrap();
@@ -243,14 +243,16 @@ mod tests {
                 xattr::set(&directory, "f".as_ref(), "user.k".as_ref(), value.as_bytes())
             });
             let tree = Tree::directory(place.path(), None).unwrap();
-            let found = find(&tree, "d", Parents::Dropped).unwrap();
+            let found = find(&tree, source, Parents::Dropped).unwrap();
             let content = super::content(&tree, (&found, Parents::Dropped), (None, None), None);
             (set.is_none_or(|set| set.is_ok()), content.unwrap().digest)
         };
-        let (has_attributes, with) = digest("rest", Some("v"));
-        if has_attributes {
-            assert_ne!(with, digest("6 1 user.kvrest", None).1);
-            assert_ne!(with, digest("rest", None).1);
+        for source in ["d", "d/f"] {
+            let (has_attributes, with) = digest(source, "rest", Some("v"));
+            if has_attributes {
+                assert_ne!(with, digest(source, "6 1 user.kvrest", None).1, "{source}");
+                assert_ne!(with, digest(source, "rest", None).1, "{source}");
+            }
         }
     }
 }

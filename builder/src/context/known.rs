@@ -20,7 +20,7 @@ use crate::store::{Digest, Key, Store};
 use crate::sys::proc_path;
 
 /// Changes with what is hashed.
-const FORM: &[u8] = b"coracle hashes 1\n";
+const FORM: &[u8] = b"coracle hashes 2\n";
 /// Those that keep ctime themselves, by this machine's clock. A server's does not, and an overlay shows the ctime of what is below, which
 /// may be anything.
 const LOCAL: [FsType; 5] = [
@@ -34,19 +34,10 @@ const SECOND: i64 = 1_000_000_000;
 /// More than a tick of any kernel.
 const TICK: i64 = SECOND / 50;
 
-const STAT: usize = 57;
+const STAT: usize = 56;
 const HEX: usize = 64;
-/// All that a change would touch, and how the object was hashed.
+/// All that a change would touch.
 type Identity = [u8; STAT];
-
-/// How an object is hashed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum As {
-    /// By content alone: a source names it.
-    Named,
-    /// With its attributes: it is in a directory that a source names.
-    Child,
-}
 
 /// The objects of one source; what is not found in the list is hashed and told.
 pub(super) struct Known<'a> {
@@ -86,8 +77,8 @@ impl<'a> Known<'a> {
     }
 
     /// What the object was hashed to, if it is the same still.
-    pub(super) fn find(&mut self, stat: &FileStat, how: As) -> Option<Digest> {
-        let identity = identity(stat, how);
+    pub(super) fn find(&mut self, stat: &FileStat) -> Option<Digest> {
+        let identity = identity(stat);
         let hex = std::str::from_utf8(self.before.get(&identity)?).ok()?;
         let digest: Digest = format!("sha256:{hex}").parse().ok()?;
         self.now.push((identity, digest.clone()));
@@ -103,8 +94,8 @@ impl<'a> Known<'a> {
     }
 
     /// Remembers an object that may be.
-    pub(super) fn learn(&mut self, stat: &FileStat, how: As, digest: &Digest) {
-        self.now.push((identity(stat, how), digest.clone()));
+    pub(super) fn learn(&mut self, stat: &FileStat, digest: &Digest) {
+        self.now.push((identity(stat), digest.clone()));
         self.has_news = true;
     }
 
@@ -139,7 +130,7 @@ fn read(bytes: &[u8]) -> HashMap<Identity, [u8; HEX]> {
     records.iter().filter_map(record).collect()
 }
 
-fn identity(stat: &FileStat, how: As) -> Identity {
+fn identity(stat: &FileStat) -> Identity {
     let (mtime, ctime) = ((stat.st_mtime, stat.st_mtime_nsec), (stat.st_ctime, stat.st_ctime_nsec));
     let mut identity = [0; STAT];
     let fields = [
@@ -154,9 +145,6 @@ fn identity(stat: &FileStat, how: As) -> Identity {
     ];
     for (place, byte) in identity.iter_mut().zip(fields.as_flattened()) {
         *place = *byte;
-    }
-    if let Some(last) = identity.last_mut() {
-        *last = u8::from(how == As::Named);
     }
     identity
 }
@@ -194,7 +182,7 @@ mod tests {
     fn every_field_that_a_change_touches_makes_another_identity() {
         let place = tempfile::tempdir().unwrap();
         let stat = nix::sys::stat::stat(place.path()).unwrap();
-        let same = identity(&stat, As::Child);
+        let same = identity(&stat);
         let changes: [fn(&mut FileStat); 8] = [
             |stat| stat.st_dev += 1,
             |stat| stat.st_ino += 1,
@@ -208,8 +196,7 @@ mod tests {
         for (number, change) in changes.iter().enumerate() {
             let mut other = stat;
             change(&mut other);
-            assert_ne!(identity(&other, As::Child), same, "{number}");
+            assert_ne!(identity(&other), same, "{number}");
         }
-        assert_ne!(identity(&stat, As::Named), same);
     }
 }

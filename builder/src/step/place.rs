@@ -246,9 +246,6 @@ impl<'a> Placing<'a> {
                 // O_NONBLOCK: another process may have put a FIFO in the file's place, which would hang.
                 let source = File::from(root::open_child(from, name, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?);
                 self.regular(&source, stat, (into, new))?;
-                for (key, value) in self.passing(xattr::list_own(&source)?) {
-                    xattr::set(into, new, &key, &value)?;
-                }
             }
             libc::S_IFLNK => {
                 make_room(into, new)?;
@@ -283,7 +280,12 @@ impl<'a> Placing<'a> {
             other => other?,
         });
         reflink::copy(source, &target, stat.st_size.unsigned_abs())?;
-        finish_new(&target, attributes, mode)
+        finish_new(&target, attributes, mode)?;
+        // After the owner: changing that clears capabilities.
+        for (key, value) in self.passing(xattr::list_own(source)?) {
+            xattr::set(into, name, &key, &value)?;
+        }
+        Ok(())
     }
 
     fn special(&self, stat: &FileStat, into: &OwnedFd, name: &OsStr) -> io::Result<()> {

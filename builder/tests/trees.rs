@@ -1,0 +1,83 @@
+//! Trees at the edge of what a file system can hold, and what of the user's process must not show in an image.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
+#![expect(dead_code, reason = "the other users of the site use the rest")]
+
+mod site;
+
+use std::collections::BTreeMap;
+use std::process::{Command, Output};
+
+use nix::unistd::Uid;
+use site::Site;
+
+/// What `setcap cap_net_bind_service=+ep` writes.
+const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// Runs the builder with `words` in a shell that has carried out `first`.
+fn after(site: &Site, first: &str, words: &str) -> Output {
+    let script = format!("{first}; exec \"$0\" {words}");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_builder")]).current_dir(site.path("."));
+    command.env("SOURCE_DATE_EPOCH", "0").output().unwrap()
+}
+
+/// The digest that a build came to.
+fn built(output: &Output) -> String {
+    assert!(output.status.success(), "{}: {}", output.status, said(output));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+fn said(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    text.lines().find(|line| line.starts_with("builder: ")).unwrap_or(&text).to_owned()
+}
+
+/// The extended attributes of each file of each layer.
+fn attributes(site: &Site, image: &str) -> BTreeMap<String, Vec<(String, Vec<u8>)>> {
+    let mut found = BTreeMap::new();
+    for layer in site.document(image)["layers"].as_array().unwrap() {
+        let bytes = zstd::decode_all(&*site.blob(layer["digest"].as_str().unwrap())).unwrap();
+        for entry in tar::Archive::new(&*bytes).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let path = entry.path().unwrap().display().to_string();
+            let Some(records) = entry.pax_extensions().unwrap() else { continue };
+            let records = records.map(|record| record.unwrap());
+            let key = |name: &str| name.strip_prefix("SCHILY.xattr.").map(str::to_owned);
+            let of_file = records.filter_map(|r| Some((key(r.key().unwrap())?, r.value_bytes().to_vec())));
+            found.insert(path, of_file.collect());
+        }
+    }
+    found
+}
+
+/// A tar with a file of these attributes.
+fn tar_with(attributes: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let keyed: Vec<(String, &[u8])> =
+        attributes.iter().map(|(key, value)| (format!("SCHILY.xattr.{key}"), *value)).collect();
+    builder.append_pax_extensions(keyed.iter().map(|(key, value)| (key.as_str(), *value))).unwrap();
+    let mut header = tar::Header::new_ustar();
+    header.set_size(1);
+    header.set_mode(0o755);
+    builder.append_data(&mut header, "f", &b"x"[..]).unwrap();
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn a_file_that_is_copied_by_name_keeps_its_attributes() {
+    let mut given: Vec<(&str, &[u8])> = vec![("user.a", b"v")];
+    match Uid::effective().is_root() {
+        true => given.insert(0, ("security.capability", &CAPABILITY)),
+        false => println!("not run: capabilities of files, as an ordinary user"),
+    }
+    let site = Site::new(
+        "FROM scratch AS a\nADD t.tar /d/\nFROM scratch\nCOPY --from=a /d/f /one\nCOPY --from=a /d /dir\n",
+    );
+    site.write("context/t.tar", &tar_with(&given));
+    let (image, _) = site.build(&["context"]);
+    let expected: Vec<(String, Vec<u8>)> =
+        given.iter().map(|(key, value)| ((*key).to_owned(), value.to_vec())).collect();
+    let found = attributes(&site, &image);
+    assert_eq!((found.get("dir/f"), found.get("one")), (Some(&expected), Some(&expected)));
+}
