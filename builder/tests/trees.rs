@@ -6,6 +6,8 @@
 mod site;
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Output};
 
 use nix::unistd::Uid;
@@ -80,4 +82,28 @@ fn a_file_that_is_copied_by_name_keeps_its_attributes() {
         given.iter().map(|(key, value)| ((*key).to_owned(), value.to_vec())).collect();
     let found = attributes(&site, &image);
     assert_eq!((found.get("dir/f"), found.get("one")), (Some(&expected), Some(&expected)));
+}
+
+#[test]
+fn an_image_is_the_same_under_every_umask_and_the_user_s_files_are_not() {
+    let site = Site::new("FROM scratch\nWORKDIR /x/y\nCOPY Dockerfile /p/q/D\nADD t.tar /t/\n");
+    site.write("context/t.tar", &site::tar_of(&[("i/j/f", "in directories that the archive leaves out")]));
+    let build = |umask: &str| {
+        let words = format!("--store store-{umask} build -q --iidfile id-{umask} context");
+        built(&after(&site, &format!("umask {umask}"), &words))
+    };
+    let usual = build("022");
+    for umask in ["077", "027", "0"] {
+        assert_eq!(build(umask), usual, "under umask {umask}");
+    }
+    // A context that is an archive has directories that only the builder makes.
+    let context = site::tar_of(&[("Dockerfile", "FROM scratch\nCOPY . /\n"), ("i/j/f", "x")]);
+    site.write("context.tar", &context);
+    let [usual, strict] = ["022", "077"].map(|umask| {
+        let words = format!("--store tar-{umask} build -q - <context.tar");
+        built(&after(&site, &format!("umask {umask}"), &words))
+    });
+    assert_eq!(strict, usual, "from an archive");
+    let modes = ["022", "077"].map(|umask| fs::metadata(site.path(&format!("id-{umask}"))).unwrap().mode());
+    assert_eq!(modes.map(|mode| mode & 0o777), [0o644, 0o600]);
 }

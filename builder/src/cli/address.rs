@@ -15,7 +15,7 @@ use crate::image::{self, Input};
 use crate::layer::{self, Compression, Ownership, Unpack, Whiteouts};
 use crate::registry::{self, Reference};
 use crate::store::{Digest, Hashed, Store, Workspace};
-use crate::sys::root;
+use crate::sys::{root, umask};
 
 /// The name of images that came out of a layout: only their digest says which.
 const OF_LAYOUT: &str = "localhost/oci-layout";
@@ -208,7 +208,8 @@ impl<'a> Courier<'a> {
         let files = place.join("files");
         fs::create_dir(&files).map_err(doing)?;
         let into = root::open_dir(&files).map_err(doing)?;
-        // Whoever owns a file of a context, it is root's in the image.
+        // Whoever owns a file of a context, it is root's in the image; and its directories may be in no member.
+        let _modes = umask::Usual::set();
         let options = Unpack { owners: Ownership::Own, whiteouts: Whiteouts::Applied };
         let tar = layer::unpacked(file, packing).map_err(doing)?;
         layer::unpack(tar, Compression::None, into.as_fd(), &options)

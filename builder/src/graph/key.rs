@@ -10,7 +10,7 @@ use crate::image::Digest;
 use crate::store::{Hasher, Key};
 
 /// Changes when a step's result may differ for the same input: kept results of older versions then miss.
-const VERSION: &str = "coracle step 3";
+const VERSION: &str = "coracle step 4";
 
 /// Content that a step takes: one for each source of a COPY or ADD and each bind mount of a RUN, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use crate::layer::{self, Compression, Ownership, Unpack, Whiteouts};
 use crate::progress::{Step, Stream};
 use crate::store::{Descriptor, Digest, Key, Store};
 use crate::sys::overlay::Attributes;
+use crate::sys::umask;
 use crate::sys::userns::{self, Owners};
 
 /// A layer that is needed as files.
@@ -31,6 +32,7 @@ pub struct Wanted {
 /// # Errors
 /// A blob that is missing or is not what its diff id says; the file system's.
 pub fn open(store: &Store, wanted: &[Wanted], step: Option<&Step>) -> Result<Stack, Error> {
+    let _modes = umask::Usual::set();
     let missing: Vec<&Wanted> = wanted.iter().filter(|layer| !store.has_snapshot(&layer.key)).collect();
     if let (Some(step), false, Owners::Squashed) = (step, missing.is_empty(), userns::owners()) {
         let warning = "warning: this user has one id only: files of every owner become its own\n";

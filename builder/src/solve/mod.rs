@@ -35,6 +35,7 @@ use crate::layer::Compression;
 use crate::progress::Sender;
 use crate::step::{Credentials, Interrupt};
 use crate::store::{Descriptor, Store, Workspace};
+use crate::sys::umask;
 
 /// What a build works with besides its graph.
 pub struct Env {
@@ -103,6 +104,7 @@ pub fn look(graph: &Graph, env: &Env) -> Known {
 /// The first step that failed; an interruption.
 pub fn solve(graph: &Graph, env: &Env, known: Known) -> Result<Solved, Error> {
     let _shared = env.store.share()?;
+    let _modes = umask::Usual::set(); // the steps' files only: what is given out later is the user's
     let session = if known.is_complete() {
         None
     } else {

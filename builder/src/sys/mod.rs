@@ -11,6 +11,7 @@ pub mod netns;
 pub mod overlay;
 pub mod reflink;
 pub mod root;
+pub mod umask;
 pub mod userns;
 pub mod xattr;
 

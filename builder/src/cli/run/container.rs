@@ -17,7 +17,7 @@ use crate::error::{Error, Kind};
 use crate::image::{Execution, Image};
 use crate::snapshot::{self, Draft, View, Wanted};
 use crate::store::{Key, Store};
-use crate::sys::{interrupt, root};
+use crate::sys::{interrupt, root, umask};
 
 /// Everything that a container stands on; dropped from the top to the bottom.
 struct Ground {
@@ -60,6 +60,7 @@ pub(super) fn in_background(
 
 fn prepare(store: &Store, request: &Request, image: &Image) -> Result<Ground, Error> {
     let shared = store.share()?;
+    let _modes = umask::Usual::set();
     let draft = Draft::new(store, layers(store, image)?)?;
     let bundle = draft.workspace().to_owned();
     let runtime = Runtime::find(request.runtime.as_deref(), &bundle.join("state"))?;
