@@ -107,3 +107,21 @@ fn an_image_is_the_same_under_every_umask_and_the_user_s_files_are_not() {
     let modes = ["022", "077"].map(|umask| fs::metadata(site.path(&format!("id-{umask}"))).unwrap().mode());
     assert_eq!(modes.map(|mode| mode & 0o777), [0o644, 0o600]);
 }
+
+#[test]
+fn a_tree_with_more_linked_files_than_descriptors_is_copied() {
+    let site = Site::new("FROM scratch\nCOPY m /m\n");
+    for number in 0..300 {
+        site.write(&format!("context/m/{}/{number:03}", number % 7), b"x");
+    }
+    for number in 0..300 {
+        let file = site.path(&format!("context/m/{}/{number:03}", number % 7));
+        fs::create_dir_all(site.path("outside")).unwrap();
+        fs::hard_link(&file, site.path(&format!("outside/{number:03}"))).unwrap();
+    }
+    fs::hard_link(site.path("context/m/0/000"), site.path("context/m/6/last")).unwrap();
+    let image = built(&after(&site, "ulimit -n 150", "--store store build -q context"));
+    let listing = site.listing(&image);
+    assert_eq!(listing.lines().filter(|line| line.ends_with(" = x")).count(), 300, "{listing}");
+    assert!(listing.contains("644 m/6/last -> m/0/000\n"), "{listing}");
+}

@@ -7,6 +7,7 @@ mod agent;
 mod copy;
 mod devices;
 mod interrupt;
+mod links;
 mod memory;
 mod mode;
 mod mounts;

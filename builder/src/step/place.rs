@@ -1,6 +1,5 @@
 //! Putting objects into a file system, with the owner, mode and time that they are to have there.
 
-use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
@@ -14,8 +13,9 @@ use nix::sys::stat::{
     mkdirat, mknodat, utimensat,
 };
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags, fchown, fchownat, linkat, symlinkat, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, symlinkat, unlinkat};
 
+use super::links::{self, Links, Top};
 use super::mode;
 use crate::context::{Match, Owner, Tree};
 use crate::dockerfile::ignore::Ignore;
@@ -42,8 +42,7 @@ pub(super) struct Placing<'a> {
     rules: &'a Rules<'a>,
     /// Where the patterns of `--exclude` begin.
     base: &'a Path,
-    /// Where each object with several names was put first.
-    links: HashMap<(u64, u64), (OwnedFd, OsString)>,
+    links: Links,
 }
 
 impl Rules<'_> {
@@ -116,7 +115,7 @@ struct Attributes {
 
 impl<'a> Placing<'a> {
     pub(super) fn new(tree: &'a Tree, rules: &'a Rules<'a>, base: &'a Path) -> Self {
-        Self { tree, rules, base, links: HashMap::new() }
+        Self { tree, rules, base, links: Links::default() }
     }
 
     /// The directory `path`. Those that are missing are made, the last of them as those of `like` are.
@@ -140,15 +139,19 @@ impl<'a> Placing<'a> {
 
     /// Everything in a directory, as far as it is not hidden or excluded.
     pub(super) fn content(&mut self, from: &OwnedFd, path: &Path, into: &OwnedFd) -> io::Result<()> {
+        self.fill((from, path), into, Top { path, into })
+    }
+
+    fn fill(&mut self, (from, path): (&OwnedFd, &Path), into: &OwnedFd, top: Top<'_>) -> io::Result<()> {
         for name in root::names(from)? {
             let at = path.join(&name);
             let stat = fstatat(from, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
             let is_directory = stat.st_mode & libc::S_IFMT == libc::S_IFDIR;
             match (self.is_left_out(&at), is_directory) {
-                (true, true) if self.may_show_below(&at) => self.sparse((from, &name), &at, into)?,
+                (true, true) if self.may_show_below(&at) => self.sparse((from, &name), &at, (into, top))?,
                 (true, _) => {}
-                (false, true) => self.subdirectory((from, &name), (&stat, &at), into)?,
-                (false, false) => self.object((from, &name), &stat, (into, &name))?,
+                (false, true) => self.subdirectory((from, &name), (&stat, &at), (into, top))?,
+                (false, false) => self.object((from, &name), (&stat, &at), (into, top))?,
             }
         }
         Ok(())
@@ -176,7 +179,7 @@ impl<'a> Placing<'a> {
     }
 
     /// A directory that is left out itself: it appears only if something in it does.
-    fn sparse(&mut self, (from, name): At<'_>, path: &Path, into: &OwnedFd) -> io::Result<()> {
+    fn sparse(&mut self, (from, name): At<'_>, path: &Path, into: (&OwnedFd, Top<'_>)) -> io::Result<()> {
         let inside = root::open_child(from, name, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
         if self.shows_anything(&inside, path)? {
             let stat = fstatat(from, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
@@ -205,7 +208,7 @@ impl<'a> Placing<'a> {
         &mut self,
         (from, name): At<'_>,
         (stat, path): (&FileStat, &Path),
-        into: &OwnedFd,
+        (into, top): (&OwnedFd, Top<'_>),
     ) -> io::Result<()> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
         let inside = root::open_child(from, name, flags)?;
@@ -214,7 +217,7 @@ impl<'a> Placing<'a> {
             Err(errno) => return Err(errno.into()),
         }
         let target = root::open_child(into, name, flags)?;
-        self.content(&inside, path, &target)?;
+        self.fill((&inside, path), &target, top)?;
         self.copy_xattrs((from, name), (into, name))?;
         // After its content, which changes its time.
         self.rules.finish((into, name), self.attributes(stat))
@@ -231,38 +234,40 @@ impl<'a> Placing<'a> {
         self.regular(&source, &found.stat, (directory, name))
     }
 
-    fn object(&mut self, (from, name): At<'_>, stat: &FileStat, (into, new): At<'_>) -> io::Result<()> {
+    fn object(
+        &mut self,
+        (from, name): At<'_>,
+        (stat, path): (&FileStat, &Path),
+        (into, top): (&OwnedFd, Top<'_>),
+    ) -> io::Result<()> {
         let kind = stat.st_mode & libc::S_IFMT;
         if kind == libc::S_IFSOCK {
             return Ok(());
         }
-        let several = stat.st_nlink > 1;
-        if let Some((directory, first)) = self.links.get(&(stat.st_dev, stat.st_ino)).filter(|_| several) {
-            make_room(into, new)?;
-            return Ok(linkat(directory, first.as_os_str(), into, new, LinkatFlags::empty())?);
+        if let Some(first) = self.links.first(stat) {
+            make_room(into, name)?;
+            return links::link(top, first, (into, name));
         }
         match kind {
             libc::S_IFREG => {
                 // O_NONBLOCK: another process may have put a FIFO in the file's place, which would hang.
                 let source = File::from(root::open_child(from, name, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?);
-                self.regular(&source, stat, (into, new))?;
+                self.regular(&source, stat, (into, name))?;
             }
             libc::S_IFLNK => {
-                make_room(into, new)?;
-                symlinkat(readlinkat(from, name)?.as_os_str(), into, new)?;
+                make_room(into, name)?;
+                symlinkat(readlinkat(from, name)?.as_os_str(), into, name)?;
                 let attributes = self.attributes(stat);
                 let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
-                fchownat(into, new, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)?;
-                set_time(into, new, attributes.mtime)?;
+                fchownat(into, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+                set_time(into, name, attributes.mtime)?;
             }
             _ => {
-                make_room(into, new)?;
-                self.special(stat, into, new)?;
+                make_room(into, name)?;
+                self.special(stat, into, name)?;
             }
         }
-        if several {
-            self.links.insert((stat.st_dev, stat.st_ino), (into.try_clone()?, new.to_owned()));
-        }
+        self.links.note(stat, path);
         Ok(())
     }
 
