@@ -72,7 +72,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
     ("image", &["error", "layer", "progress", "registry", "store", "sys"]),
     ("layer", &["error", "store", "sys"]),
     ("registry", &["error", "progress", "store"]),
-    ("store", &["error"]),
+    ("store", &["error", "sys"]),
     ("progress", &["error"]),
     ("sys", &["error"]),
     ("error", &[]),

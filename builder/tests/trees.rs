@@ -125,3 +125,66 @@ fn a_tree_with_more_linked_files_than_descriptors_is_copied() {
     assert_eq!(listing.lines().filter(|line| line.ends_with(" = x")).count(), 300, "{listing}");
     assert!(listing.contains("644 m/6/last -> m/0/000\n"), "{listing}");
 }
+
+/// An archive whose one member is a file that many directories lead to.
+fn deep_tar(depth: usize) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let path = "d/".repeat(depth) + "f";
+    builder.append_pax_extensions([("path", path.as_bytes())]).unwrap();
+    let mut header = tar::Header::new_ustar();
+    header.set_size(1);
+    header.set_mode(0o644);
+    header.set_path("short").unwrap();
+    header.set_cksum();
+    builder.append(&header, &b"x"[..]).unwrap();
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn a_tree_as_deep_as_one_may_be_is_built() {
+    let site = Site::new("FROM scratch AS a\nADD x.tar /\nFROM scratch\nCOPY --from=a / /\n");
+    site.write("context/x.tar", &deep_tar(1023));
+    let image = built(&after(&site, "ulimit -n 8000", "--store store build -q context"));
+    assert_eq!(site.listing(&image).lines().count(), 1024);
+    assert_eq!(fs::read_dir(site.path("store/tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_deeper_tree_is_an_error_and_leaves_nothing() {
+    let site = Site::new("FROM scratch\nADD x.tar /d/\n");
+    let path = "d/".repeat(100);
+    for (depth, files) in [(9000, 20_000), (1024, 200)] {
+        site.write("context/x.tar", &deep_tar(depth));
+        let output = after(&site, &format!("ulimit -n {files}"), "--store store build -q context");
+        let expected = format!("unpack \"{path}...\": it goes more than 1024 directories deep");
+        assert!(said(&output).contains(&expected), "{}: {}", output.status, said(&output));
+        assert_eq!(
+            (output.status.code(), fs::read_dir(site.path("store/tmp")).unwrap().count()),
+            (Some(1), 0)
+        );
+    }
+}
+
+#[test]
+fn a_context_that_is_too_deep_is_an_error_that_says_where() {
+    let site = Site::new("FROM scratch\nCOPY deep /deep\n");
+    let mut path = site.path("context/deep");
+    path.extend(std::iter::repeat_n("d", 1500));
+    fs::create_dir_all(&path).unwrap();
+    let output = after(&site, "ulimit -n 8000", "--store store build -q context");
+    let path = "deep/".to_owned() + &"d/".repeat(97) + "d...";
+    let expected = format!("read deep: {path} goes more than 1024 directories deep");
+    assert!(said(&output).contains(&expected), "{}: {}", output.status, said(&output));
+}
+
+#[test]
+fn what_a_killed_builder_left_is_swept_at_any_depth() {
+    let site = Site::new("FROM scratch\n");
+    site.build(&["context"]);
+    let mut path = site.path("store/tmp/1-1");
+    path.extend(std::iter::repeat_n("d", 1900));
+    fs::create_dir_all(&path).unwrap();
+    let output = after(&site, "ulimit -n 150", "--store store prune --all");
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(fs::read_dir(site.path("store/tmp")).unwrap().count(), 0);
+}

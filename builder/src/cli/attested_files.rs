@@ -30,6 +30,7 @@ pub(super) fn made(said: &[Attestation], view: &View) -> Result<Vec<(String, Vec
 
 /// Regular files alone: a link has no content of its own.
 fn walk(directory: &OwnedFd, path: &Path, files: &mut Vec<FileSubject>) -> io::Result<()> {
+    root::check_depth(path)?;
     let mut names = root::names(directory)?;
     names.sort();
     for name in names {

@@ -49,6 +49,7 @@ pub(crate) fn prune(args: &Args, global: &Global) -> Result<ExitCode, Error> {
         print(&format!("removed {count} cache mounts"))?;
     }
     let freed = store.collect(policy)?;
+    let left = store.sweep();
     print(&format!(
         "removed {nameless} nameless images, {} cached steps, {} snapshots, {} blobs of {}",
         freed.records,
@@ -56,7 +57,7 @@ pub(crate) fn prune(args: &Args, global: &Global) -> Result<ExitCode, Error> {
         freed.blobs,
         table::size(freed.bytes)
     ))?;
-    Ok(ExitCode::SUCCESS)
+    left.into_iter().next().map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
 /// A number and its unit: s, m, h, d.

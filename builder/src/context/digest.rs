@@ -137,6 +137,7 @@ impl Feed<'_, '_, '_> {
     }
 
     fn directory(&mut self, directory: &Arc<OwnedFd>, path: &Path) -> io::Result<()> {
+        root::check_depth(path)?;
         for name in root::names(directory)? {
             let at = path.join(&name);
             let stat = fstatat(directory, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;

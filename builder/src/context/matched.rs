@@ -149,6 +149,7 @@ fn expand(
     if !is_pattern(first) {
         return expand(root, (&below.join(first), rest), parents, found);
     }
+    root::check_depth(below)?;
     let at = Path::new("/").join(below);
     let directory = match root::open(root, &at, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => return Ok(()),

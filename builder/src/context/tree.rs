@@ -85,6 +85,7 @@ impl Tree {
 
     /// Whether anything is left.
     fn erase(&self, path: &Path, directory: BorrowedFd<'_>) -> io::Result<bool> {
+        root::check_depth(path)?;
         let mut left = false;
         for name in root::names(directory)? {
             let at = path.join(&name);

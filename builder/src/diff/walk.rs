@@ -143,6 +143,7 @@ struct Owned {
 
 impl Walk<'_> {
     fn directory(&mut self, upper: &OwnedFd, lower: Option<&OwnedFd>, path: &Path) -> Result<(), Error> {
+        root::check_depth(path).map_err(|error| Error::system("read what the step changed", error))?;
         let doing =
             |error| Error::system(format!("read what the step changed in /{}", path.display()), error);
         for name in root::names(upper).map_err(doing)? {

@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FileStat, Mode, fstatat, mkdirat};
 
+use crate::error::{Error, Kind};
 use crate::sys::root;
 
 const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY);
@@ -86,18 +87,26 @@ impl AsFd for Parent<'_> {
     }
 }
 
-/// The names of a path of an archive, without `.` and with `..` resolved; `None` when it leads out of the tree. Links
-/// are not looked at: the same is done to the path in Go's unpackers, before any link is met.
-pub(super) fn components(path: &[u8]) -> Option<Vec<OsString>> {
+/// The names of a path of an archive, without `.` and with `..` resolved. Links are not looked at: the same is done to the path in
+/// Go's unpackers, before any link is met.
+///
+/// # Errors
+/// Says that `what`, the path, leads out of the tree, or goes deeper than a tree may.
+pub(super) fn components(path: &[u8], what: &str) -> Result<Vec<OsString>, Error> {
+    let leaves = || Error::new(Kind::Attack, format!("{what} leads out of the directory"));
     let mut names = VecDeque::new();
     for name in path.split(|byte| *byte == b'/') {
         match name {
             b"" | b"." => {}
-            b".." => drop(names.pop_back()?),
+            b".." => drop(names.pop_back().ok_or_else(leaves)?),
             name => names.push_back(OsStr::from_bytes(name).to_owned()),
         }
     }
-    Some(names.into())
+    if names.len() > root::DEEPEST {
+        let text = format!("{what} goes more than {} directories deep", root::DEEPEST);
+        return Err(Error::new(Kind::Unsupported, text));
+    }
+    Ok(names.into())
 }
 
 pub(super) fn joined(names: &[OsString]) -> PathBuf {

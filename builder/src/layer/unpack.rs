@@ -12,8 +12,8 @@ use super::whiteout::{self, Hide, Seen};
 use super::{Compression, stream};
 use crate::error::{Error, Kind};
 use crate::store::Digest;
-use crate::sys::overlay;
 use crate::sys::userns::Owners;
+use crate::sys::{overlay, root};
 
 /// How a layer is laid down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,7 +128,7 @@ impl<'a> Unpacker<'a> {
 
     fn run<R: Read>(&mut self, mut archive: Archive<R>) -> Result<(), Error> {
         while let Some(member) = archive.next().map_err(|error| damaged(&error))? {
-            let name = String::from_utf8_lossy(&member.path).into_owned();
+            let name = root::beginning(&member.path);
             let doing = |error: Error| error.during(&format!("unpack \"{}\"", name.escape_debug()));
             self.member(&member, &mut archive).map_err(doing)?;
         }
@@ -138,9 +138,7 @@ impl<'a> Unpacker<'a> {
     }
 
     fn member<R: Read>(&mut self, member: &Member, archive: &mut Archive<R>) -> Result<(), Error> {
-        let Some(mut path) = tree::components(&member.path) else {
-            return Err(attack("it leads out of the directory"));
-        };
+        let mut path = tree::components(&member.path, "it")?;
         let attributes = Attributes::of(member, self.options.owners)?;
         let Some(name) = path.last().cloned() else { return self.top(member, attributes) };
         match whiteout::hides(&name)? {
@@ -206,20 +204,19 @@ impl<'a> Unpacker<'a> {
 
     /// Found without following a link at its end: the kernel links the link itself.
     fn link_target(&mut self, target: &[u8]) -> Result<(std::os::fd::OwnedFd, OsString), Error> {
-        let path = tree::components(target).filter(|path| !path.is_empty());
-        let Some((path, name)) = path.and_then(|path| Some((path.clone(), path.last()?.clone()))) else {
+        let path = tree::components(target, "its target")?;
+        let Some((name, above)) = path.split_last() else {
             return Err(attack("its target leads out of the directory"));
         };
-        if whiteout::hides(&name)?.is_some() {
+        if whiteout::hides(name)?.is_some() {
             return Err(attack("its target is a whiteout"));
         }
-        let above = path.get(..path.len() - 1).unwrap_or_default();
-        let parent = crate::sys::root::open(
+        let parent = root::open(
             self.tree.root(),
             &tree::joined(above),
             nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_DIRECTORY,
         );
-        Ok((parent.map_err(system)?, name))
+        Ok((parent.map_err(system)?, name.clone()))
     }
 
     fn hide(&mut self, path: &[OsString]) -> Result<(), Error> {
@@ -230,7 +227,7 @@ impl<'a> Unpacker<'a> {
         match self.options.whiteouts {
             Whiteouts::Overlay(attributes) => whiteout::mark(&place, attributes).map_err(system),
             Whiteouts::Applied if in_this_layer => Ok(()),
-            Whiteouts::Applied => crate::sys::root::remove(&parent, name).map_err(system),
+            Whiteouts::Applied => root::remove(&parent, name).map_err(system),
         }
     }
 

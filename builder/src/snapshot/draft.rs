@@ -126,7 +126,9 @@ impl Draft {
         })?;
         drop(tree);
         let path = self.copy_path();
-        fs::remove_dir_all(&path).map_err(|error| Error::system(format!("remove {}", path.display()), error))
+        root::open_dir(self.workspace.path())
+            .and_then(|workspace| root::remove(workspace, path.file_name().unwrap_or_default()))
+            .map_err(|error| Error::system(format!("remove {}", path.display()), error))
     }
 
     /// What is below, without what the step has written.

@@ -13,6 +13,7 @@ mod queue;
 mod scanned;
 mod signals;
 mod solver;
+mod thread;
 
 use std::collections::BTreeMap;
 use std::fs::File;

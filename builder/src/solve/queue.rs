@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
 
+use super::thread;
 use crate::error::{Error, Kind};
 use crate::graph::{Graph, NodeId};
 
@@ -85,9 +86,10 @@ where
             }
             if let Some(id) = state.ready.pop_first() {
                 state.running += 1;
-                if !state.ready.is_empty() && state.idle == 0 && state.workers < MOST_AT_ONCE {
+                let is_short = !state.ready.is_empty() && state.idle == 0 && state.workers < MOST_AT_ONCE;
+                // Where no more threads are to be had, those that are there do the work.
+                if is_short && thread::begin(scope, move || self.serve(scope)).is_ok() {
                     state.workers += 1;
-                    scope.spawn(move || self.serve(scope));
                 }
                 let node = self.graph.nodes.get(id.0)?;
                 let input = |id: &NodeId| state.done.get(id.0).cloned().flatten();

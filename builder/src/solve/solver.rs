@@ -22,7 +22,7 @@ use super::cell::{self, Cell, Chain};
 use super::explain::Trace;
 use super::fetched::Fetched;
 use super::import::Imports;
-use super::{Env, queue};
+use super::{Env, queue, thread};
 use crate::bundle::Runtime;
 use crate::context::Tree;
 use crate::diff::{self, Clamp};
@@ -93,7 +93,7 @@ pub(super) fn run(
     let solver = Solver::new((graph, env), (session, runtime, fetched), (imports, known));
     let done = std::thread::scope(|scope| {
         if !solver.is_complete {
-            scope.spawn(|| solver.look_at_all());
+            thread::begin(scope, || solver.look_at_all())?;
         }
         queue::run(graph, |id, inputs| solver.node(id, &inputs, scope), || env.interrupt.raise())
     });
@@ -314,7 +314,7 @@ impl<'a> Solver<'a> {
         let cell = Cell::made(Arc::clone(&layer));
         let chain = extended(base, Some(Arc::clone(&cell)));
         let (result, key) = (chain.clone(), key.clone());
-        scope.spawn(move || {
+        thread::begin(scope, move || {
             let upper = &*layer;
             let stored =
                 self.store_layer((upper.directory(), lower.as_ref()), clamp).and_then(|(blob, diff_id)| {
@@ -334,7 +334,7 @@ impl<'a> Solver<'a> {
                     self.interrupt.raise();
                 }
             }
-        });
+        })?;
         Ok(result)
     }
 

@@ -143,6 +143,7 @@ impl<'a> Placing<'a> {
     }
 
     fn fill(&mut self, (from, path): (&OwnedFd, &Path), into: &OwnedFd, top: Top<'_>) -> io::Result<()> {
+        root::check_depth(path)?;
         for name in root::names(from)? {
             let at = path.join(&name);
             let stat = fstatat(from, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
@@ -189,6 +190,7 @@ impl<'a> Placing<'a> {
     }
 
     fn shows_anything(&self, directory: &OwnedFd, path: &Path) -> io::Result<bool> {
+        root::check_depth(path)?;
         for name in root::names(directory)? {
             let at = path.join(&name);
             if !self.is_left_out(&at) {

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Store;
 use crate::error::Error;
+use crate::sys::root;
 
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
@@ -72,26 +73,35 @@ impl Store {
         )
     }
 
-    /// Removes what killed writers left behind. What cannot be removed now stays for the next time: a snapshot of
-    /// many owners goes only from within the user namespace that made it.
-    pub(super) fn sweep(&self) {
-        let Ok(entries) = fs::read_dir(self.path("tmp")) else { return };
-        for entry in entries.flatten() {
-            if let Ok(file) = open_entry(&entry.path())
-                && file.try_lock().is_ok()
-                && still_there(&entry.path(), &file)
-            {
-                drop(remove_tree(&entry.path()));
-            }
-        }
+    /// Removes what killed writers left behind; returns what could not be removed. It stays for the next time: a snapshot of many
+    /// owners goes only from within the user namespace that made it.
+    pub fn sweep(&self) -> Vec<Error> {
+        let Ok(entries) = fs::read_dir(self.path("tmp")) else { return Vec::new() };
+        let swept = entries.flatten().map(|entry| sweep_entry(&entry.path()));
+        swept.filter_map(Result::err).collect()
     }
+}
+
+fn sweep_entry(path: &Path) -> Result<(), Error> {
+    let doing = |error| Error::system(format!("remove {}", path.display()), error);
+    let file = match open_entry(path) {
+        // Its writer is done with it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened.map_err(doing)?,
+    };
+    if file.try_lock().is_err() || !still_there(path, &file) {
+        return Ok(());
+    }
+    remove_tree(path).map_err(doing)
 }
 
 /// Removes a file or a directory with everything in it, without following links.
 pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    };
+    match root::open_dir(parent) {
+        Ok(parent) => root::remove(parent, name),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }

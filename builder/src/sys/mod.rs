@@ -10,6 +10,7 @@ pub mod interrupt;
 pub mod netns;
 pub mod overlay;
 pub mod reflink;
+mod removal;
 pub mod root;
 pub mod umask;
 pub mod userns;

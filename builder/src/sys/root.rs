@@ -12,6 +12,12 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{Mode, mkdirat};
 
+pub use super::removal::remove;
+
+/// So many names may lead to an object: walks recurse, and the threads of a build have a stack for that. A path that a program can
+/// say (PATH_MAX) has at most twice as many.
+pub const DEEPEST: usize = 1024;
+
 /// Opens `path` as it is seen from inside `root`: links and `..` never lead out.
 ///
 /// # Errors
@@ -148,29 +154,25 @@ pub fn names(at: impl AsFd) -> io::Result<Vec<OsString>> {
     Ok(names)
 }
 
-/// Removes a child and everything below it; a child that is not there is no error.
+/// Whether a walk may go into the directory at `path`.
 ///
 /// # Errors
-/// The kernel's.
-pub fn remove(at: impl AsFd, name: &OsStr) -> io::Result<()> {
-    use nix::unistd::{UnlinkatFlags, unlinkat};
-    match unlinkat(&at, name, UnlinkatFlags::NoRemoveDir) {
-        Ok(()) | Err(Errno::ENOENT) => return Ok(()),
-        Err(Errno::EISDIR | Errno::EPERM) => {}
-        Err(errno) => return Err(errno.into()),
+/// Where what is in it has more than `DEEPEST` names on the way; the text has where the path begins.
+pub fn check_depth(path: &Path) -> io::Result<()> {
+    if path.iter().count() < DEEPEST {
+        return Ok(());
     }
-    let child = match open_child(&at, name, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
-        Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
-            nix::sys::stat::fchmodat(&at, name, Mode::S_IRWXU, nix::sys::stat::FchmodatFlags::FollowSymlink)?;
-            open_child(&at, name, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?
-        }
-        other => other?,
-    };
-    for name in names(&child)? {
-        remove(&child, &name)?;
-    }
-    match unlinkat(&at, name, UnlinkatFlags::RemoveDir) {
-        Ok(()) | Err(Errno::ENOENT) => Ok(()),
-        Err(errno) => Err(errno.into()),
+    let beginning = beginning(path.as_os_str().as_bytes());
+    let text = format!("{beginning} goes more than {DEEPEST} directories deep");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+}
+
+/// As much of a path as fits into an error of one line.
+#[must_use]
+pub fn beginning(path: &[u8]) -> String {
+    const SHOWN: usize = 200;
+    match path.split_at_checked(SHOWN) {
+        Some((beginning, [_, ..])) => format!("{}...", String::from_utf8_lossy(beginning)),
+        _ => String::from_utf8_lossy(path).into_owned(),
     }
 }
