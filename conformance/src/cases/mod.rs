@@ -33,6 +33,7 @@ mod sd_notify;
 mod seccomp;
 mod somebody;
 mod state;
+mod sysctls;
 mod systemd;
 mod traps;
 
@@ -44,6 +45,7 @@ pub(crate) const ALL: &[&[Case]] = &[
     process::CASES,
     caps::CASES,
     namespaces::CASES,
+    sysctls::CASES,
     host_mounts::CASES,
     mounts::CASES,
     binds::CASES,

@@ -11,7 +11,6 @@ use nix::sys::signal::Signal;
 use crate::bundle::Bundle;
 use crate::case::{BOUND, Case, Ctx};
 use crate::process::{self, Running};
-use crate::subject::Kind;
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -85,6 +84,19 @@ impl Manager {
         ensure!(told == expected, "{told:?} instead of {expected:?}");
         Ok(())
     }
+
+    /// All that is said until a runtime has ended.
+    fn hears_until_the_end_of(&self, running: &mut Running) -> Result<Vec<String>> {
+        let mut said = Vec::new();
+        process::until("the runtime has ended", BOUND, || {
+            let has_ended = running.ends_within(Duration::ZERO)?.is_some();
+            while process::readable(self.socket.as_fd(), Duration::ZERO)? {
+                said.push(self.hears()?);
+            }
+            Ok(has_ended)
+        })?;
+        Ok(said)
+    }
 }
 
 const BRIEF: Duration = Duration::from_millis(500);
@@ -126,8 +138,8 @@ fn detached(ctx: &Ctx) -> Result<()> {
     // Nobody is kept out meanwhile.
     let init = ctx.pid(&id)?;
     drop(ours);
-    manager.hears_of(init)?;
-    ensure!(manager.hears()? == "BARRIER=1", "no barrier");
+    let said = manager.hears_until_the_end_of(&mut running)?;
+    ensure!(said == ["READY=1", &format!("MAINPID={init}"), "BARRIER=1"], "{said:?} was said of {init}");
     running.end(BOUND)?.success()?;
     ctx.rt(&["delete", "--force", &id])?.success().map(drop)
 }
@@ -137,9 +149,9 @@ fn started(ctx: &Ctx) -> Result<()> {
     let (bundle, id) = (ready(ctx)?, ctx.id("c"));
     let create = &mut manager.command(ctx, &["create", "--bundle", bundle.path()?, &id]);
     process::run(create, BOUND)?.success()?;
-    let running = manager.start_runtime(ctx, &["start", &id])?;
-    manager.hears_of(ctx.pid(&id)?)?;
-    ensure!(manager.hears()? == "BARRIER=1", "no barrier");
+    let mut running = manager.start_runtime(ctx, &["start", &id])?;
+    let (said, init) = (manager.hears_until_the_end_of(&mut running)?, ctx.pid(&id)?);
+    ensure!(said == ["READY=1", &format!("MAINPID={init}"), "BARRIER=1"], "{said:?} was said of {init}");
     running.end(BOUND)?.success()?;
     ctx.rt(&["delete", "--force", &id])?.success().map(drop)
 }
@@ -147,18 +159,20 @@ fn started(ctx: &Ctx) -> Result<()> {
 fn foreground(ctx: &Ctx) -> Result<()> {
     let manager = Manager::start(ctx)?;
     let (bundle, id) = (ready(ctx)?, ctx.id("c"));
-    let running = manager.start_runtime(ctx, &["run", "--bundle", bundle.path()?, &id])?;
+    let mut running = manager.start_runtime(ctx, &["run", "--bundle", bundle.path()?, &id])?;
     manager.hears_of(running.pid())?;
-    if ctx.subject.kind != Kind::Ours {
-        // It has asked whether it was heard, and goes on then.
-        manager.hears()?;
-    }
     // Its signals get through as ever.
-    process::until("the container ends", BOUND, || {
-        running.signal(Signal::SIGTERM)?;
-        Ok(ctx.state(&id).is_err())
-    })?;
-    running.end(BOUND).map(drop)
+    process::until("the runtime ends", BOUND, || {
+        // One that has asked whether it was heard goes on then.
+        while process::readable(manager.socket.as_fd(), Duration::ZERO)? {
+            manager.hears()?;
+        }
+        let has_ended = running.ends_within(Duration::ZERO)?.is_some();
+        if !has_ended {
+            running.signal(Signal::SIGTERM)?;
+        }
+        Ok(has_ended)
+    })
 }
 
 fn unready(ctx: &Ctx) -> Result<()> {
@@ -185,9 +199,9 @@ fn own_socket(ctx: &Ctx) -> Result<()> {
         "READY=1",
     ])?;
     bundle.edit(|config| config["process"]["env"] = serde_json::json!(["NOTIFY_SOCKET=/nobody"]))?;
-    let running =
+    let mut running =
         manager.start_runtime(ctx, &["run", "--detach", "--bundle", bundle.path()?, &ctx.id("a")])?;
-    while manager.hears()? != "BARRIER=1" {}
+    manager.hears_until_the_end_of(&mut running)?;
     let ended = running.end(BOUND)?.success()?;
     ensure!(ended.out.contains("NOTIFY_SOCKET=/run/notify/notify.sock"), "{}", ended.out);
     ensure!(!ended.out.contains(&manager.address), "the manager's address: {}", ended.out);

@@ -66,6 +66,19 @@ pub fn run(hooks: &[Hook], moment: &Moment<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+/// Those that init runs itself. `env` is for hooks that the configuration gives none.
+pub fn run_here(
+    (state, env): (&State, &[std::ffi::CString]),
+    hooks: &[Hook],
+    (name, status): (&'static str, &'static str),
+) -> Result<(), Error> {
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    let pid = nix::unistd::getpid().as_raw();
+    run(hooks, &Moment { name, status, pid, state, unset: Unset::These(env) })
+}
+
 fn run_one(hook: &Hook, state: &str, unset: Unset<'_>) -> Result<(), String> {
     // Files, not pipes: a hook may leave a daemon behind that keeps its output open.
     let [mut input, mut output, mut errors] = [file()?, file()?, file()?];

@@ -250,7 +250,7 @@ fn mount_everything(plan: &Plan, kit: &Kit<'_>, mut sources: Sources) -> Result<
         // They find the container's files by relative paths, as with runc.
         nix::unistd::fchdir(&root).map_err(|errno| Error::system("enter the root for the hooks", errno))?;
         umask(callers);
-        run_hooks((&kit.state, &[]), &plan.hooks.create_container, ("createContainer", "creating"))?;
+        hooks::run_here((&kit.state, &[]), &plan.hooks.create_container, ("createContainer", "creating"))?;
         umask(Mode::empty());
     }
     // After the hooks, which look for it where it was; all that follows counts on it over `/`.
@@ -364,7 +364,7 @@ fn await_record(kit: &Kit<'_>) -> Result<(), Error> {
 /// What must not happen before the container is started; returns only with an error.
 fn begin(plan: &Plan, state: &hooks::State, ready: &Prepared) -> Error {
     let moment = ("startContainer", "created");
-    let begun = run_hooks((state, &ready.env), &plan.hooks.start_container, moment)
+    let begun = hooks::run_here((state, &ready.env), &plan.hooks.start_container, moment)
         .and_then(|()| pass_on(plan.process.preserve_fds));
     match begun {
         Ok(()) => program::start(&ready.program, &plan.process, &ready.env),
@@ -376,18 +376,6 @@ fn begin(plan: &Plan, state: &hooks::State, ready: &Prepared) -> Error {
 fn pass_on(preserve_fds: u32) -> Result<(), Error> {
     fds::pass_preserved(preserve_fds)?;
     signals::unblock()
-}
-
-fn run_hooks(
-    (state, env): (&hooks::State, &[CString]),
-    hooks: &[crate::plan::hooks::Hook],
-    (name, status): (&'static str, &'static str),
-) -> Result<(), Error> {
-    if hooks.is_empty() {
-        return Ok(());
-    }
-    let pid = nix::unistd::getpid().as_raw();
-    hooks::run(hooks, &hooks::Moment { name, status, pid, state, unset: hooks::Unset::These(env) })
 }
 
 /// What outlives the preparation.
