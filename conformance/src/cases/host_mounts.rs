@@ -2,9 +2,9 @@
 //! caller's, and its root is entered by chroot(2).
 
 use anyhow::{Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::namespaces::without;
+use super::namespaces::{with_user_range, without};
 use crate::bundle::{Bundle, remove};
 use crate::case::{BOUND, Case, Ctx};
 use crate::needs::Need;
@@ -34,6 +34,12 @@ pub(crate) const CASES: &[Case] = &[
         source: "runtime-spec config-linux.md#rootfs-mount-propagation; mount_namespaces(7): an unmount spreads to peers",
         needs: &[Need::Root],
         run: shared_root,
+    },
+    Case {
+        name: "host-mounts/what-a-mapped-container-mounts-on-a-bind-stays-in-it",
+        source: "runc userns.bats: a bind of the host's /sys; mount_namespaces(7): a copy of a shared mount is its peer",
+        needs: &[Need::Root],
+        run: mounted_on_a_bind,
     },
     Case {
         name: "host-mounts/a-failed-creation-leaves-none",
@@ -66,6 +72,22 @@ fn script(ctx: &Ctx, bundle: &Bundle, script: &str) -> Result<Ended> {
     command.arg(format!("mount --make-rshared / || exit 8; bundle=$1 id=$2; shift 2; {script}")).arg("sh");
     command.args([bundle.path()?, &ctx.id("c")]).arg(runtime.get_program()).args(runtime.get_args());
     process::run(&mut command, BOUND)
+}
+
+/// Sources that a mapped root may not reach are copied before the container has a mount namespace.
+fn mounted_on_a_bind(ctx: &Ctx) -> Result<()> {
+    let source = ctx.path("source");
+    std::fs::create_dir_all(source.join("below"))?;
+    let bundle = ctx.bundle(&["wait"])?;
+    bundle.edit(with_user_range)?;
+    bundle.mount(json!({"destination": "/tmp", "type": "bind", "source": source, "options": ["rbind"]}))?;
+    bundle.mount(json!({"destination": "/tmp/below", "type": "tmpfs", "source": "tmpfs"}))?;
+    let below = source.join("below");
+    let made = format!(
+        r#""$@" create --bundle "$bundle" "$id" && grep -c -F ' {} ' /proc/self/mountinfo; "$@" delete --force "$id""#,
+        below.display()
+    );
+    script(ctx, &bundle, &made)?.success()?.out("0\n").map(drop)
 }
 
 fn the_root(ctx: &Ctx) -> Result<()> {

@@ -196,7 +196,7 @@ fn cgroup_place(ctx: &Ctx) -> Result<()> {
     Ok(())
 }
 
-fn with_user_range(config: &mut Value) {
+pub(super) fn with_user_range(config: &mut Value) {
     push(config, "/linux/namespaces", json!({"type": "user"}));
     for key in ["/linux/uidMappings", "/linux/gidMappings"] {
         put(

@@ -60,6 +60,7 @@ fn inside(change: &Change, target: &OwnedFd, (proc, opened): (&OwnedFd, &mut Sou
         .map_err(|errno| Error::system("open the container's root", errno))?;
     match &change.deed {
         Deed::Add(mounts) => {
+            opened.part(&change.rootfs)?;
             let mut site = Site {
                 root: &root,
                 rootfs: &change.rootfs,

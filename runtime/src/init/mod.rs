@@ -225,6 +225,9 @@ fn mount_everything(plan: &Plan, kit: &Kit<'_>, mut sources: Sources) -> Result<
     }
     // Before the root is attached, which may end the propagation from the host.
     sources::open(plan, &mut sources)?;
+    if plan.sources == Side::Host {
+        sources.part(&plan.rootfs)?;
+    }
     let root =
         sources.root.take().ok_or_else(|| Error::new(Kind::System, "open the root file system: lost"))?;
     let seen = if plan.shows_root_to_hooks() { root::Seen::ByHooks } else { root::Seen::ByNobody };

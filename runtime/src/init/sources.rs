@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::plan::devices::{Make, Node};
 use crate::plan::mount_options::Tree;
 use crate::plan::mounts::{Bind, Mount, Source, What};
+use crate::plan::rootfs::Rootfs;
 use crate::plan::{Plan, Side};
 use crate::sys::mount;
 
@@ -31,6 +32,19 @@ impl Sources {
         let Self { root, binds, devices, idmaps } = self;
         let lists = [binds, devices, idmaps].into_iter().flatten().flatten();
         root.iter().chain(lists).map(AsRawFd::as_raw_fd)
+    }
+
+    /// Copies made in the host's mount namespace are peers of its mounts: what the container mounts on them would appear there.
+    pub fn part(&self, rootfs: &Rootfs) -> Result<(), Error> {
+        let kind = match rootfs.propagation.flag {
+            libc::MS_SHARED => return Ok(()),
+            libc::MS_SLAVE => libc::MS_SLAVE,
+            _ => libc::MS_PRIVATE,
+        };
+        [&self.binds, &self.devices].into_iter().flatten().flatten().try_for_each(|tree| {
+            mount::set_propagation(tree, kind, Tree::Whole.flag())
+                .map_err(|source| Error::system("part a mount's source from the host's mounts", source))
+        })
     }
 
     /// The user namespace for the mount of this index.
