@@ -82,12 +82,18 @@ fn mounted_on_a_bind(ctx: &Ctx) -> Result<()> {
     bundle.edit(with_user_range)?;
     bundle.mount(json!({"destination": "/tmp", "type": "bind", "source": source, "options": ["rbind"]}))?;
     bundle.mount(json!({"destination": "/tmp/below", "type": "tmpfs", "source": "tmpfs"}))?;
-    let below = source.join("below");
-    let made = format!(
-        r#""$@" create --bundle "$bundle" "$id" && grep -c -F ' {} ' /proc/self/mountinfo; "$@" delete --force "$id""#,
-        below.display()
-    );
-    script(ctx, &bundle, &made)?.success()?.out("0\n").map(drop)
+    let counted = |before: &str, place: &std::path::Path| {
+        let create = r#""$@" create --bundle "$bundle" "$id""#;
+        let count = format!("grep -c -F ' {} ' /proc/self/mountinfo", place.display());
+        script(ctx, &bundle, &format!(r#"{before} {create} && {count}; "$@" delete --force "$id""#))
+    };
+    counted("", &source.join("below"))?.success()?.out("0\n")?;
+    // What is mounted in the root is copied with it.
+    let inside = bundle.root().join("sys");
+    counted(&format!("mount -t tmpfs tmpfs '{}' &&", inside.display()), &inside)?
+        .success()?
+        .out("1\n")
+        .map(drop)
 }
 
 fn the_root(ctx: &Ctx) -> Result<()> {

@@ -69,7 +69,10 @@ pub fn attach(rootfs: &Rootfs, tree: &OwnedFd, opened: Side, seen: Seen) -> Resu
         // A new root that is shared is refused by pivot_root too: the old one lies on it for a moment. It is one where it was opened
         // in a host whose mounts are shared, as systemd makes them.
         let kind = if is_slave { libc::MS_SLAVE } else { libc::MS_PRIVATE };
-        sys::mount::set_propagation(tree, kind, 0).map_err(wrong)?;
+        // Copied by the host, what is mounted below it is a peer of the host's as well.
+        let is_copied = opened == Side::Host && rootfs.propagation.flag != libc::MS_SHARED;
+        let depth = if is_copied { Tree::Whole.flag() } else { 0 };
+        sys::mount::set_propagation(tree, kind, depth).map_err(wrong)?;
     }
     if seen == Seen::ByHooks && attach_at_path(rootfs, tree).map_err(wrong)? {
         return Ok(Place::AtItsPath);
