@@ -1,5 +1,7 @@
 //! Addresses among the sources of ADD, and those of repositories anywhere.
 
+use crate::registry::decoded;
+
 /// A repository as an address names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GitAddress {
@@ -116,23 +118,6 @@ fn set(field: &mut String, value: String, key: &str) -> Result<(), String> {
 
 fn below(prefix: &str, name: &str) -> String {
     if name.starts_with(prefix) { name.to_owned() } else { format!("{prefix}{name}") }
-}
-
-/// `%2F` is a slash.
-fn decoded(text: &str) -> String {
-    let mut parts = text.split('%');
-    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
-    for part in parts {
-        let digits = part.get(..2).filter(|two| two.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                bytes.extend(part.bytes().skip(2));
-            }
-            None => bytes.extend([b'%'].into_iter().chain(part.bytes())),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// `user@host:path`.

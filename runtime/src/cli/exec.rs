@@ -126,7 +126,7 @@ fn carry_out(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     match blocked {
         None => Ok(ExitCode::SUCCESS),
         Some(blocked) => {
-            let exit = foreground::wait(&child, &foreground::Shown { terminal, relay: None }, &blocked)?;
+            let exit = foreground::wait(&child, &foreground::Attended { terminal, relay: None }, &blocked)?;
             Ok(ExitCode::from(u8::try_from(exit.code()).unwrap_or(u8::MAX)))
         }
     }

@@ -1,6 +1,7 @@
 //! `NOTIFY_SOCKET` in the runtime's environment: the container gets such a socket too, and what it says there goes on.
 
 use std::ffi::OsString;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Mount;
@@ -55,7 +56,7 @@ pub(super) fn after_run(born: &Born, global: &Global) {
     // `state`, `exec` and `delete` must be able to come in.
     born.entry.unlock();
     let init = &born.alive.init;
-    if let Err(error) = relay.until_ready(std::os::fd::AsFd::as_fd(&init.pidfd), init.pid) {
+    if let Err(error) = relay.until_ready(init.pidfd.as_fd(), init.pid) {
         global.log.warn(&error.to_string());
     }
 }
@@ -65,9 +66,7 @@ pub(super) fn after_start(relay: &Relay, record: &Record, entry: &Entry) -> Resu
     entry.unlock();
     match reach::open(record.init.pid)? {
         // Asked after opening: the descriptor means this process and no later one.
-        Some(init) if record.init.is_alive() => {
-            relay.until_ready(std::os::fd::AsFd::as_fd(&init), record.init.pid)
-        }
+        Some(init) if record.init.is_alive() => relay.until_ready(init.as_fd(), record.init.pid),
         _ => Ok(()),
     }
 }

@@ -105,7 +105,7 @@ fn foreground(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     back.entry.unlock();
     let exit = foreground::wait(
         &back.restored.init,
-        &foreground::Shown { terminal: back.restored.terminal.take(), relay: None },
+        &foreground::Attended { terminal: back.restored.terminal.take(), relay: None },
         &blocked,
     );
     if is_ours_to_remove(&back.entry)? {

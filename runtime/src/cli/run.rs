@@ -61,8 +61,8 @@ fn foreground(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     }
     // `state`, `exec` and `kill` must be able to come in.
     born.entry.unlock();
-    let shown = foreground::Shown { terminal: born.alive.terminal.take(), relay: born.relay.take() };
-    let exit = foreground::wait(&born.alive.init, &shown, &blocked);
+    let attended = foreground::Attended { terminal: born.alive.terminal.take(), relay: born.relay.take() };
+    let exit = foreground::wait(&born.alive.init, &attended, &blocked);
     if !args.keep && is_ours_to_remove(&born.entry)? {
         match exit {
             Ok(_) => remove::ended(&born.entry, &born.record)?,

@@ -34,15 +34,15 @@ pub fn block() -> Result<Blocked, Error> {
 
 /// What is looked after meanwhile.
 #[derive(Debug)]
-pub struct Shown {
+pub struct Attended {
     pub terminal: Option<OwnedFd>,
     pub relay: Option<Relay>,
 }
 
 /// Waits for the child's end; with a terminal shows what comes from it and passes on what is typed.
-pub fn wait(child: &Spawned, shown: &Shown, blocked: &Blocked) -> Result<Exit, Error> {
-    if shown.terminal.is_some() || shown.relay.is_some() {
-        return show(child, shown, blocked);
+pub fn wait(child: &Spawned, attended: &Attended, blocked: &Blocked) -> Result<Exit, Error> {
+    if attended.terminal.is_some() || attended.relay.is_some() {
+        return attend(child, attended, blocked);
     }
     loop {
         let number = signal::wait(&blocked.0).map_err(|source| Error::system("wait for signals", source))?;
@@ -104,16 +104,19 @@ impl Drop for Raw {
     }
 }
 
-fn show(child: &Spawned, shown: &Shown, blocked: &Blocked) -> Result<Exit, Error> {
+fn attend(child: &Spawned, attended: &Attended, blocked: &Blocked) -> Result<Exit, Error> {
     let signals = SignalFd::with_flags(&blocked.0, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .map_err(|errno| Error::system("wait for signals", errno))?;
-    let master = shown.terminal.as_ref();
+    let master = attended.terminal.as_ref();
     let _raw = master.map(|_| Raw::enter());
     let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
     let (mut typing, mut showing) = (master, master);
     loop {
-        let others =
-            [typing.map(|_| stdin.as_fd()), showing.map(AsFd::as_fd), shown.relay.as_ref().map(AsFd::as_fd)];
+        let others = [
+            typing.map(|_| stdin.as_fd()),
+            showing.map(AsFd::as_fd),
+            attended.relay.as_ref().map(AsFd::as_fd),
+        ];
         let (signalled, [typed, written, told]) = ready(&signals, others)?;
         if written {
             showing = showing.filter(|master| pass(master.as_fd(), stdout.as_fd()));
@@ -121,7 +124,7 @@ fn show(child: &Spawned, shown: &Shown, blocked: &Blocked) -> Result<Exit, Error
         if typed {
             typing = typing.filter(|master| passes_input(stdin.as_fd(), master));
         }
-        if told && let Some(relay) = &shown.relay {
+        if told && let Some(relay) = &attended.relay {
             // The container runs, whoever cannot be told of it.
             drop(relay.pass());
         }

@@ -63,15 +63,14 @@ pub fn attach(rootfs: &Rootfs, tree: &OwnedFd, opened: Side, seen: Seen) -> Resu
         let private = Propagation { flag: libc::MS_PRIVATE, recursive: false };
         change_propagation("/", private).map_err(wrong)?;
     }
-    let is_slave = rootfs.propagation.flag == libc::MS_SLAVE;
-    let is_tied = opened == Side::Host || !rootfs.propagation.recursive;
-    if is_tied || !(is_slave || rootfs.propagation.flag == libc::MS_PRIVATE) {
+    let is_parted = matches!(rootfs.propagation.flag, libc::MS_SLAVE | libc::MS_PRIVATE);
+    if opened == Side::Host || !is_parted {
         // A new root that is shared is refused by pivot_root too: the old one lies on it for a moment. It is one where it was opened
-        // in a host whose mounts are shared, as systemd makes them.
-        let kind = if is_slave { libc::MS_SLAVE } else { libc::MS_PRIVATE };
-        // Copied by the host, what is mounted below it is a peer of the host's as well.
-        let is_copied = opened == Side::Host && rootfs.propagation.flag != libc::MS_SHARED;
-        let depth = if is_copied { Tree::Whole.flag() } else { 0 };
+        // in a host whose mounts are shared, as systemd makes them; and so is what is mounted below it.
+        let (kind, depth) = match (opened, rootfs.parted()) {
+            (Side::Host, Some(kind)) => (kind, Tree::Whole.flag()),
+            _ => (libc::MS_PRIVATE, 0),
+        };
         sys::mount::set_propagation(tree, kind, depth).map_err(wrong)?;
     }
     if seen == Seen::ByHooks && attach_at_path(rootfs, tree).map_err(wrong)? {

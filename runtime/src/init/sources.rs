@@ -34,13 +34,9 @@ impl Sources {
         root.iter().chain(lists).map(AsRawFd::as_raw_fd)
     }
 
-    /// Copies made in the host's mount namespace are peers of its mounts: what the container mounts on them would appear there.
+    /// What the host has copied, the root apart, becomes the container's alone.
     pub fn part(&self, rootfs: &Rootfs) -> Result<(), Error> {
-        let kind = match rootfs.propagation.flag {
-            libc::MS_SHARED => return Ok(()),
-            libc::MS_SLAVE => libc::MS_SLAVE,
-            _ => libc::MS_PRIVATE,
-        };
+        let Some(kind) = rootfs.parted() else { return Ok(()) };
         [&self.binds, &self.devices].into_iter().flatten().flatten().try_for_each(|tree| {
             mount::set_propagation(tree, kind, Tree::Whole.flag())
                 .map_err(|source| Error::system("part a mount's source from the host's mounts", source))

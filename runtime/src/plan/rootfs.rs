@@ -70,6 +70,18 @@ pub struct Rootfs {
     pub mount_label: Option<String>,
 }
 
+impl Rootfs {
+    /// What copies of the host's mounts become where they are made in the host's mount namespace, whose peers they are else: what is
+    /// mounted on them would appear there. None where the configuration wants that.
+    pub fn parted(&self) -> Option<u64> {
+        match self.propagation.flag {
+            libc::MS_SHARED => None,
+            libc::MS_SLAVE => Some(libc::MS_SLAVE),
+            _ => Some(libc::MS_PRIVATE),
+        }
+    }
+}
+
 /// Where the root is and how it is entered.
 pub fn plan(spec: &Spec, options: &Options, namespaces: &Namespaces) -> Result<Rootfs, Error> {
     let root = spec.root().as_ref().ok_or_else(|| missing("root"))?;
