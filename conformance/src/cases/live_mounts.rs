@@ -26,6 +26,12 @@ pub(crate) const CASES: &[Case] = &[
         run: link,
     },
     Case {
+        name: "live-mounts/a-link-takes-no-protection-away",
+        source: "crun mounts remove; the container owns the way to what was mounted (CVE-2021-30465's shape)",
+        needs: &[Need::Root],
+        run: link_to_a_protection,
+    },
+    Case {
         name: "live-mounts/what-is-no-mount-is-refused",
         source: "crun mounts add, crun mounts remove",
         needs: &[Need::Root],
@@ -85,6 +91,24 @@ fn link(ctx: &Ctx) -> Result<()> {
     ensure!(std::fs::read_dir(&outside)?.next().is_none(), "something was made outside of the container");
     let seen = inside(ctx, &id, &["list", &format!("{}/x", outside.display())])?;
     ensure!(seen == "\n", "{seen:?}");
+    Ok(())
+}
+
+/// A directory above a mount can be renamed by the container, and a link to a read-only path put in its place.
+fn link_to_a_protection(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle_named("b", &["write", "/ready", "", ",", "wait"])?;
+    bundle.edit(|spec| spec["linux"]["readonlyPaths"] = json!(["/proc/sys"]))?;
+    let id = ctx.detached(&bundle, "c")?;
+    let mount = json!([{"destination": "/way/sys", "type": "tmpfs", "source": "tmpfs"}]);
+    change(ctx, "add", &id, &mount)?.success()?;
+    let root = bundle.root();
+    std::fs::rename(root.join("way"), root.join("elsewhere"))?;
+    std::fs::create_dir(root.join("way"))?;
+    std::os::unix::fs::symlink("/proc/sys", root.join("way/sys"))?;
+    change(ctx, "remove", &id, &mount)?.failure()?.says("a link on the way")?;
+    let mounts = inside(ctx, &id, &["cat", "/proc/self/mountinfo"])?;
+    let there = |place: &str| mounts.lines().any(|line| line.split(' ').nth(4) == Some(place));
+    ensure!(there("/proc/sys") && there("/elsewhere/sys"), "{mounts}");
     Ok(())
 }
 

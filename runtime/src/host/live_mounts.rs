@@ -75,15 +75,24 @@ fn inside(change: &Change, target: &OwnedFd, (proc, opened): (&OwnedFd, &mut Sou
             change_late(&late)
         }
         Deed::Remove(places) => places.iter().try_for_each(|place| {
-            unmount(place, &root, proc)
-                .map_err(|source| Error::system(format!("unmount {}", place.display()), source))
+            unmount(place, &root, proc).map_err(|source| {
+                let is_link = source.raw_os_error() == Some(libc::ELOOP);
+                let error = Error::system(format!("unmount {}", place.display()), source);
+                match is_link {
+                    true => error.hint(
+                        "there is a link on the way, which the container may have put there: name the place that the mount is on",
+                    ),
+                    false => error,
+                }
+            })
         }),
     }
 }
 
 /// What is mounted on top. By way of the host's /proc, because the container's may show anything, and umount takes no descriptor.
+/// No link is followed: the container owns the way, and would lead it to a mount that holds it back, a read-only or a masked path.
 fn unmount(place: &Path, root: &OwnedFd, proc: &OwnedFd) -> std::io::Result<()> {
-    let found = path::open_in(root, place, OFlag::O_PATH)?;
+    let found = path::open_plain_in(root, place, OFlag::O_PATH)?;
     nix::unistd::fchdir(proc)?;
     let link = PathBuf::from(format!("self/fd/{}", found.as_raw_fd()));
     Ok(umount2(&link, MntFlags::MNT_DETACH)?)
