@@ -19,6 +19,24 @@ pub(crate) const CASES: &[Case] = &[
         run: enforced,
     },
     Case {
+        name: "cgroups/a-device-is-denied-inside-a-wildcard",
+        source: "runtime-spec config-linux.md#allowed-device-list; runc refuses what v1 cannot express",
+        needs: &[Need::Root],
+        run: denied_inside,
+    },
+    Case {
+        name: "cgroups/all-character-devices-are-denied-but-the-default-ones",
+        source: "runtime-spec config-linux.md#allowed-device-list",
+        needs: &[Need::Root],
+        run: denied_kind,
+    },
+    Case {
+        name: "cgroups/a-device-rule-without-access-is-refused",
+        source: "runc: device access cannot be empty",
+        needs: &[Need::Root],
+        run: no_access,
+    },
+    Case {
         name: "cgroups/tun-needs-no-device-rule",
         source: "runc, crun: /dev/net/tun is among the devices that are always allowed",
         needs: &[Need::Root],
@@ -82,6 +100,48 @@ fn enforced(ctx: &Ctx) -> Result<()> {
     // /dev/port may be missing in the kernel: what counts is that the rule lets reading through and writing not.
     ensure!(lines.get(2).is_some_and(|l| !l.ends_with("EPERM") || l.contains("full2 r")), "{seen}");
     ensure!(lines.get(3) == Some(&"open /dev/full2 w: EPERM"), "{seen}");
+    Ok(())
+}
+
+/// On v1 the kernel takes a deny rule inside an allowed exception for done, and does nothing.
+fn denied_inside(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&["open", "/dev/log1", "r", ",", "open", "/dev/full2", "r"])?;
+    bundle.edit(|config| {
+        for (path, minor) in [("/dev/log1", 11), ("/dev/full2", 7)] {
+            let node = json!({"path": path, "type": "c", "major": 1, "minor": minor, "fileMode": 438});
+            push(config, "/linux/devices", node);
+        }
+        let rules = "/linux/resources/devices";
+        push(config, rules, json!({"allow": true, "type": "c", "major": 1, "access": "rwm"}));
+        push(config, rules, json!({"allow": false, "type": "c", "major": 1, "minor": 11, "access": "rwm"}));
+    })?;
+    let ended = ctx.run(&bundle, &ctx.id("c"))?;
+    match ended.code {
+        0 => ended.out("open /dev/log1 r: EPERM\nopen /dev/full2 r: ok\n")?,
+        _ => ended.says("exception")?,
+    };
+    Ok(())
+}
+
+fn denied_kind(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&["open", "/dev/null", "w", ",", "open", "/dev/log1", "r"])?;
+    bundle.edit(|config| {
+        let node = json!({"path": "/dev/log1", "type": "c", "major": 1, "minor": 11, "fileMode": 438});
+        push(config, "/linux/devices", node);
+        let all = json!({"allow": true, "access": "rwm"});
+        let characters = json!({"allow": false, "type": "c", "access": "rwm"});
+        put(config, "/linux/resources/devices", json!([all, characters]));
+    })?;
+    let seen = ctx.output(&bundle)?;
+    ensure!(seen == "open /dev/null w: ok\nopen /dev/log1 r: EPERM\n", "{seen}");
+    Ok(())
+}
+
+fn no_access(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&["print", "it runs"])?;
+    let rule = json!({"allow": true, "type": "c", "major": 1, "minor": 11});
+    bundle.edit(|config| push(config, "/linux/resources/devices", rule))?;
+    ctx.run(&bundle, &ctx.id("c"))?.failure()?.says("access")?;
     Ok(())
 }
 

@@ -1,11 +1,13 @@
 //! exec: another process in a running container.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::case::{BOUND, Case, Ctx};
 use crate::needs::Need;
-use crate::process::Ended;
+use crate::process::{self, Ended};
 
 pub(crate) const CASES: &[Case] = &[
     Case { name: "exec/output-and-exit-code", source: "runc exec", needs: &[], run: output_and_code },
@@ -17,6 +19,12 @@ pub(crate) const CASES: &[Case] = &[
         run: cwd_env_user,
     },
     Case { name: "exec/process-file", source: "runc exec --process", needs: &[], run: process_file },
+    Case {
+        name: "exec/process-file-is-a-pipe-whose-writer-is-slow",
+        source: "runc exec --process <(program)",
+        needs: &[],
+        run: slow_process_file,
+    },
     Case {
         name: "exec/process-file-that-leaves-out",
         source: "runc exec --process: absent members are the container's (newInitConfig); noNewPrivileges is the file's",
@@ -158,6 +166,28 @@ fn process_file(ctx: &Ctx) -> Result<()> {
     ensure!(seen["env"]["ONLY"] == "this" && seen["cwd"] == "/tmp", "{} {}", seen["env"], seen["cwd"]);
     ensure!(seen["status"]["CapEff"] == "0000000000000020", "CapEff: {}", seen["status"]["CapEff"]);
     ensure!(seen["limits"]["Max open files"] == json!(["77", "88"]), "{}", seen["limits"]["Max open files"]);
+    Ok(())
+}
+
+/// The writer writes when the runtime has the pipe open, and looks into it.
+fn slow_process_file(ctx: &Ctx) -> Result<()> {
+    use std::io::Write;
+
+    let id = ctx.waiting("c")?;
+    let pipe = ctx.path("process.json");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::from_bits_truncate(0o600))?;
+    let mut writer = std::fs::OpenOptions::new().read(true).write(true).open(&pipe)?;
+    let mut running = ctx.rt_start(&["exec", "--process", &pipe.to_string_lossy(), &id])?;
+    let fds = format!("/proc/{}/fd", running.pid());
+    process::until("the runtime opens the pipe", BOUND, || {
+        ensure!(running.ends_within(Duration::ZERO)?.is_none(), "it has ended: {}", running.errors_so_far()?);
+        // Gone between two looks, or not yet this user's to read.
+        let Ok(entries) = std::fs::read_dir(&fds) else { return Ok(false) };
+        Ok(entries.flatten().any(|entry| std::fs::read_link(entry.path()).is_ok_and(|to| to == pipe)))
+    })?;
+    writer.write_all(json!({"args": ["/probe", "print", "it came"], "cwd": "/"}).to_string().as_bytes())?;
+    drop(writer);
+    running.end(BOUND)?.success()?.out("it came\n")?;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ mod parse;
 
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use oci_spec::runtime::{LinuxResources, Mount, Process, Spec};
 
 use crate::error::{Error, Kind};
@@ -94,11 +95,13 @@ fn read_pieces(file: &std::fs::File, bytes: &mut Vec<u8>) -> std::io::Result<()>
 fn read_file(file: &Path) -> std::io::Result<String> {
     use std::io::Read;
     use std::os::unix::fs::OpenOptionsExt;
-    // Not to hang on a FIFO; reading one that nobody writes to ends at once.
+    // A FIFO that nobody writes to is no reason to hang.
     let opened = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(file)?;
     let mut bytes = Vec::new();
     match read_pieces(&opened, &mut bytes) {
         Err(source) if source.raw_os_error() == Some(libc::ESPIPE) => {
+            // A writer that has only not written yet is waited for; without one this ends at once.
+            fcntl(&opened, FcntlArg::F_SETFL(OFlag::empty()))?;
             opened.take(MOST).read_to_end(&mut bytes)?;
         }
         other => other?,

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::plan::Need;
 use crate::plan::cgroup::bpf;
 use crate::plan::cgroup::devices::{Devices, Rule};
+use crate::plan::cgroup::exceptions;
 use crate::state;
 use crate::sys;
 
@@ -40,10 +41,10 @@ pub(super) fn apply(
     }
 }
 
-/// First everything is taken, then given rule by rule. A rule about everything sets the state anew by itself.
+/// A rule about everything sets the state anew by itself.
 fn write_rules(dir: &Path, rules: &[Rule]) -> Result<(), Error> {
-    file::write(dir, "devices.deny", "a")?;
-    for rule in rules {
+    let exceptions = exceptions::exceptions(rules)?;
+    for rule in std::iter::once(&exceptions.default).chain(&exceptions.rules) {
         let name = if rule.allow { "devices.allow" } else { "devices.deny" };
         file::write(dir, name, &rule.to_string())?;
     }

@@ -4,6 +4,7 @@
 //! for several kinds of access at once is granted when each of them is, be it by several rules.
 
 use super::devices::{Rule, Type};
+use super::grants::{ALL, Kind, Major, kind};
 
 /// One instruction, as the kernel reads it (`struct bpf_insn`, little-endian fields in one number).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,61 +59,6 @@ pub fn program(rules: &[Rule]) -> Vec<Instruction> {
     program.extend(char);
     program.extend(numbers(&block));
     program
-}
-
-/// Every bit of access.
-const ALL: u8 = 7;
-
-/// What is granted to one kind of device, by major number; those without an entry come under `other`.
-#[derive(Debug, PartialEq, Eq)]
-struct Kind {
-    majors: Vec<(u32, Major)>,
-    other: Major,
-}
-
-/// What is granted by minor number.
-#[derive(Debug, PartialEq, Eq)]
-struct Major {
-    minors: Vec<(u32, u8)>,
-    other: u8,
-}
-
-impl Kind {
-    /// The same for all of them.
-    fn is_uniform(&self) -> Option<u8> {
-        (self.majors.is_empty() && self.other.minors.is_empty()).then_some(self.other.other)
-    }
-}
-
-fn kind(rules: &[Rule], kind: Type) -> Kind {
-    let rules: Vec<&Rule> =
-        rules.iter().filter(|rule| rule.kind.is_none() || rule.kind == Some(kind)).collect();
-    let other = major(&rules, None);
-    let mut majors: Vec<u32> = rules.iter().filter_map(|rule| rule.major).collect();
-    majors.sort_unstable();
-    majors.dedup();
-    let majors = majors.into_iter().map(|number| (number, major(&rules, Some(number))));
-    Kind { majors: majors.filter(|(_, one)| *one != other).collect(), other }
-}
-
-fn major(rules: &[&Rule], number: Option<u32>) -> Major {
-    let rules: Vec<&Rule> =
-        rules.iter().filter(|rule| rule.major.is_none() || rule.major == number).copied().collect();
-    let other = granted(&rules, None);
-    let mut minors: Vec<u32> = rules.iter().filter_map(|rule| rule.minor).collect();
-    minors.sort_unstable();
-    minors.dedup();
-    let minors = minors.into_iter().map(|number| (number, granted(&rules, Some(number))));
-    Major { minors: minors.filter(|(_, bits)| *bits != other).collect(), other }
-}
-
-/// For each kind of access the last rule that speaks of it counts; before the first, nothing is granted.
-fn granted(rules: &[&Rule], minor: Option<u32>) -> u8 {
-    let fitting = rules.iter().filter(|rule| rule.minor.is_none() || rule.minor == minor);
-    fitting.fold(0, |bits, rule| match rule.allow {
-        true => bits | rule.access.bits(),
-        false => bits & !rule.access.bits(),
-    })
 }
 
 fn numbers(kind: &Kind) -> Vec<Instruction> {
@@ -205,6 +151,7 @@ impl Instruction {
 #[cfg(test)]
 mod tests {
     use super::super::devices::{Access, Rule, Type, plan};
+    use super::super::grants::definition::{NUMBERS, by_the_rules, lists};
     use super::*;
     use crate::plan::Need;
 
@@ -286,56 +233,24 @@ mod tests {
         }
     }
 
-    /// By the definition: for each kind of access the last rule that fits the device and speaks of it.
-    fn by_the_rules(rules: &[Rule], bits: u32, kind: Type, (major, minor): (u32, u32)) -> bool {
-        let fits = |rule: &&Rule| {
-            rule.kind.is_none_or(|own| own == kind)
-                && rule.major.is_none_or(|own| own == major)
-                && rule.minor.is_none_or(|own| own == minor)
-        };
-        [1, 2, 4].into_iter().filter(|bit| bits & bit != 0).all(|bit| {
-            let speaks = |rule: &&Rule| u32::from(rule.access.bits()) & bit != 0;
-            rules.iter().filter(fits).rfind(speaks).is_some_and(|rule| rule.allow)
-        })
-    }
-
-    /// Every list of three rules out of these, before the default ones and alone.
     #[test]
     fn the_program_answers_as_the_rules_do() {
-        let mut known = Vec::new();
-        for allow in [false, true] {
-            for (major, minor) in [(None, None), (Some(1), None), (Some(1), Some(3)), (None, Some(3))] {
-                for (kind, access) in [(None, "rwm"), (Some(Type::Char), "rw"), (Some(Type::Block), "m")] {
-                    known.push(Rule { major, minor, ..rule(allow, kind, None, access) });
-                }
-            }
-        }
-        let always = plan(&[], Need::Required).unwrap().rules;
-        for first in &known {
-            for second in &known {
-                for third in &known {
-                    let alone = vec![*first, *second, *third];
-                    let with_default = [alone.clone(), always.clone()].concat();
-                    for rules in [alone, with_default] {
-                        let program = program(&rules);
-                        for (name, kind) in [(1, Type::Block), (2, Type::Char)] {
-                            for numbers in [(1, 3), (1, 4), (2, 3), (2, 4), (136, 3)] {
-                                for bits in 1..8 {
-                                    assert_eq!(
-                                        run(&program, [bits << 16 | name, numbers.0, numbers.1]) == 1,
-                                        by_the_rules(&rules, bits, kind, numbers),
-                                        "{rules:?}: {bits} {kind:?} {numbers:?}"
-                                    );
-                                }
-                            }
-                        }
+        for rules in lists() {
+            let program = program(&rules);
+            for (name, kind) in [(1, Type::Block), (2, Type::Char)] {
+                for numbers in NUMBERS {
+                    for bits in 1..8 {
+                        assert_eq!(
+                            run(&program, [bits << 16 | name, numbers.0, numbers.1]) == 1,
+                            by_the_rules(&rules, bits, kind, numbers),
+                            "{rules:?}: {bits} {kind:?} {numbers:?}"
+                        );
                     }
                 }
             }
         }
     }
 
-    /// What the kernel has to look at for each container.
     #[test]
     fn the_default_devices_take_few_comparisons() {
         let program = program(&plan(&[], Need::Required).unwrap().rules);

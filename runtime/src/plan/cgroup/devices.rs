@@ -51,6 +51,11 @@ impl Access {
         u8::from(self.mknod) | u8::from(self.read) << 1 | u8::from(self.write) << 2
     }
 
+    /// Of those numbers.
+    pub fn of_bits(bits: u8) -> Self {
+        Self { read: bits & 2 != 0, write: bits & 4 != 0, mknod: bits & 1 != 0 }
+    }
+
     fn parse(text: &str) -> Option<Self> {
         // An `a` says nothing, in runc either.
         let known = text.chars().all(|c| matches!(c, 'r' | 'w' | 'm' | 'a'));
@@ -128,7 +133,8 @@ fn one(asked: &LinuxDeviceCgroup, field: &str) -> Result<Rule, Error> {
             .map_err(|_| invalid(format!("{field}.{name}"), "must be -1 or fit 32 bits")),
     };
     let access = match asked.access().as_deref() {
-        None | Some("") => Access::ALL,
+        // A rule about all that lost its access would open, or close, everything; runc refuses it too.
+        None | Some("") => return Err(invalid(format!("{field}.access"), "must not be empty")),
         Some(text) => Access::parse(text)
             .ok_or_else(|| invalid(format!("{field}.access"), "must be made of r, w and m"))?,
     };

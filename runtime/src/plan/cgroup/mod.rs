@@ -4,6 +4,8 @@
 
 pub mod bpf;
 pub mod devices;
+pub mod exceptions;
+mod grants;
 mod limits;
 mod owner;
 pub mod place;
