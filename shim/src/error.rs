@@ -13,6 +13,8 @@ pub(crate) enum Kind {
     Exists,
     Precondition,
     Unsupported,
+    /// More than there is room for.
+    Exhausted,
     /// The kernel, or the runtime, said no. Clients see it as "unknown", as they do with runc's shim.
     System,
 }
@@ -46,6 +48,7 @@ impl Error {
             Kind::Exists => Code::ALREADY_EXISTS,
             Kind::Precondition => Code::FAILED_PRECONDITION,
             Kind::Unsupported => Code::UNIMPLEMENTED,
+            Kind::Exhausted => Code::RESOURCE_EXHAUSTED,
             Kind::System => Code::UNKNOWN,
         };
         Status { code: code.into(), message: self.to_string(), ..Status::default() }

@@ -160,13 +160,15 @@ fn both_versions_of_the_service_answer_and_errors_have_their_codes() {
 }
 
 #[test]
-fn a_client_that_talks_nonsense_is_hung_up_on_and_the_others_are_not() {
+fn a_message_that_is_too_long_is_the_error_of_its_call_alone() {
     let top = tempfile::tempdir().unwrap();
     let address = start(&bundle(top.path(), "a", "null"), "a", &top.path().join("s"));
-    let mut good = Client::connect(&address);
-    assert!(Client::connect(&address).send_garbage(b"\xff\xff\xff\xff\0\0\0\x01\x01\0"));
-    good.call(V2, "Connect", &api::ConnectRequest::default()).unwrap();
-    drop(good);
+    let mut client = Client::connect(&address);
+    let long = api::StateRequest { id: "x".repeat(5 << 20), ..api::StateRequest::default() };
+    let (code, text) = client.call(V2, "State", &long).unwrap_err();
+    assert_eq!((code, text.ends_with(" bytes is longer than 4194304")), (8, true), "{text}");
+    client.call(V2, "Connect", &api::ConnectRequest::default()).unwrap();
+    drop(client);
     shut_down(&address);
 }
 

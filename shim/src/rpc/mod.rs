@@ -8,7 +8,7 @@
 mod frame;
 mod peer;
 
-pub(crate) use frame::Kind;
+pub(crate) use frame::{Kind, Payload};
 pub(crate) use peer::Peer;
 
 use protobuf::Message;
@@ -17,8 +17,8 @@ use ttrpc::proto::{Request, Response, Status};
 use crate::error::Error;
 
 /// A call as it arrives.
-pub(crate) fn request(payload: &[u8]) -> Result<Request, Error> {
-    Request::parse_from_bytes(payload)
+pub(crate) fn request(payload: &Payload) -> Result<Request, Error> {
+    Request::parse_from_bytes(payload.bytes()?)
         .map_err(|e| Error::new(crate::error::Kind::Invalid, format!("parse a ttrpc request: {e}")))
 }
 
@@ -40,8 +40,12 @@ pub(crate) fn call(stream: u32, request: &Request) -> Vec<u8> {
 }
 
 /// The error in an answer to a call of ours, if it holds one.
-pub(crate) fn refused(payload: &[u8]) -> Option<String> {
-    match Response::parse_from_bytes(payload) {
+pub(crate) fn refused(payload: &Payload) -> Option<String> {
+    let bytes = match payload.bytes() {
+        Ok(bytes) => bytes,
+        Err(error) => return Some(error.to_string()),
+    };
+    match Response::parse_from_bytes(bytes) {
         Ok(response) => {
             let status = response.status.into_option()?;
             (status.code.value() != 0).then_some(status.message)

@@ -87,12 +87,6 @@ impl Client {
         }
     }
 
-    /// Sends bytes that are no frame; whether the shim hung up.
-    pub(crate) fn send_garbage(mut self, bytes: &[u8]) -> bool {
-        self.socket.write_all(bytes).unwrap();
-        matches!(self.socket.read(&mut [0; 1]), Ok(0) | Err(_))
-    }
-
     /// Waits until the shim has closed the connection, which it does only by ending.
     pub(crate) fn wait_for_the_end(mut self) {
         let read = self.socket.read(&mut [0; 1]);
