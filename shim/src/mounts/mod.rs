@@ -3,6 +3,7 @@
 //! Invariant: after `unmount_under` nothing is mounted below that directory.
 
 mod flags;
+mod inside;
 mod overlay;
 
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+use self::inside::Inside;
 use crate::error::{Doing, Error};
 use crate::sys::{child, fd};
 
@@ -22,12 +24,7 @@ pub(crate) fn mount_all(mounts: &[Mount], target: &Path) -> Result<(), Error> {
     }
     std::fs::create_dir_all(target).doing(|| format!("create {}", target.display()))?;
     for one in mounts {
-        let place = if one.target.is_empty() {
-            target.to_owned()
-        } else {
-            target.join(one.target.trim_start_matches('/'))
-        };
-        if let Err(error) = mount_one(one, &place) {
+        if let Err(error) = mount_one(one, &Place { root: target, inner: &one.target }) {
             unmount_under(target)?;
             return Err(error);
         }
@@ -35,10 +32,24 @@ pub(crate) fn mount_all(mounts: &[Mount], target: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn mount_one(asked: &Mount, target: &Path) -> Result<(), Error> {
+/// Where a mount goes: a root filesystem, or a directory of what is mounted there already.
+struct Place<'a> {
+    root: &'a Path,
+    inner: &'a str,
+}
+
+impl Place<'_> {
+    /// Calls `act` with a path to what is there now: after a mount, that is the mount.
+    fn with<T>(&self, act: impl FnOnce(&Path) -> Result<T, Error>) -> Result<T, Error> {
+        if self.inner.is_empty() { act(self.root) } else { act(&Inside::find(self.root, self.inner)?.path()) }
+    }
+}
+
+fn mount_one(asked: &Mount, place: &Place) -> Result<(), Error> {
     let parsed = flags::parse(&asked.options)?;
     let (data, _dir) = overlay::shorten(&asked.type_, parsed.data)?;
-    let doing = || format!("mount {} {} on {}", asked.type_, asked.source, target.display());
+    let shown = place.root.join(place.inner.trim_start_matches('/'));
+    let doing = || format!("mount {} {} on {}", asked.type_, asked.source, shown.display());
     let later = MsFlags::MS_REC
         | MsFlags::MS_PRIVATE
         | MsFlags::MS_SHARED
@@ -46,24 +57,27 @@ fn mount_one(asked: &Mount, target: &Path) -> Result<(), Error> {
         | MsFlags::MS_UNBINDABLE;
     let first = parsed.flags.difference(later.difference(MsFlags::MS_REC));
     let kind = Some(asked.type_.as_str()).filter(|kind| !kind.is_empty() && *kind != "bind");
-    mount(Some(asked.source.as_str()), target, kind, first, Some(data.as_str())).doing(doing)?;
+    let (source, data) = (Some(asked.source.as_str()), Some(data.as_str()));
+    place.with(|path| mount(source, path, kind, first, data).doing(doing))?;
+    let change =
+        |flags| place.with(|path| mount(None::<&str>, path, None::<&str>, flags, None::<&str>).doing(doing));
     if first.contains(MsFlags::MS_BIND) && !first.difference(MsFlags::MS_BIND | MsFlags::MS_REC).is_empty() {
         // The kernel ignores every flag but MS_REC when it binds: they take a second call.
-        mount(None::<&str>, target, None::<&str>, first | MsFlags::MS_REMOUNT, None::<&str>).doing(doing)?;
+        change(first | MsFlags::MS_REMOUNT)?;
     }
     let propagation = parsed.flags.intersection(later.difference(MsFlags::MS_REC));
     if !propagation.is_empty() {
-        let recursive = parsed.flags.intersection(MsFlags::MS_REC);
-        mount(None::<&str>, target, None::<&str>, propagation | recursive, None::<&str>).doing(doing)?;
+        change(propagation | parsed.flags.intersection(MsFlags::MS_REC))?;
     }
     Ok(())
 }
 
 /// Unmounts everything at and below `dir`, the newest first.
 pub(crate) fn unmount_under(dir: &Path) -> Result<(), Error> {
+    let dir = real(dir);
     let table =
         std::fs::read_to_string("/proc/self/mountinfo").doing(|| "read /proc/self/mountinfo".into())?;
-    for Mounted { place, kind } in mounted_under(&table, dir).into_iter().rev() {
+    for Mounted { place, kind } in mounted_under(&table, &dir).into_iter().rev() {
         let doing = || format!("unmount {}", place.display());
         if kind == "overlay" {
             let root = fd::open_path(&place, OFlag::O_PATH | OFlag::O_NOFOLLOW).doing(doing)?;
@@ -84,6 +98,15 @@ pub(crate) fn unmount_under(dir: &Path) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// The path by which the kernel's table knows a directory: a bundle may lie behind a link. Its last part is our own word.
+fn real(dir: &Path) -> PathBuf {
+    let parent = dir.parent().and_then(|parent| parent.canonicalize().ok());
+    match (parent, dir.file_name()) {
+        (Some(parent), Some(name)) => parent.join(name),
+        _ => dir.to_owned(), // not there, so nothing is mounted in it
+    }
 }
 
 #[derive(PartialEq, Eq, Debug)]
