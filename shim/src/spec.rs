@@ -64,6 +64,15 @@ impl Spec {
     }
 }
 
+/// An exec's process as the runtime gets it: whether it has a terminal is said by the call, whatever the client took its process from.
+pub(crate) fn process(given: &[u8], terminal: bool) -> Result<Vec<u8>, String> {
+    let mut process: serde_json::Value =
+        serde_json::from_slice(given).map_err(|e| format!("parse its process: {e}"))?;
+    let fields = process.as_object_mut().ok_or("its process is not an object")?;
+    fields.insert("terminal".into(), terminal.into());
+    serde_json::to_vec(&process).map_err(|e| format!("write its process: {e}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +107,18 @@ mod tests {
             assert!(!names(path), "{path}");
         }
         assert!(!parse(r#"{"linux":{"cgroupsPath":null}}"#).names_a_scope());
+    }
+
+    #[test]
+    fn the_call_decides_whether_there_is_a_terminal() {
+        for given in [r#"{"args":["a"],"terminal":true}"#, r#"{"args":["a"]}"#] {
+            assert_eq!(process(given.as_bytes(), false).unwrap(), br#"{"args":["a"],"terminal":false}"#);
+        }
+        assert_eq!(process(b"[]", true).unwrap_err(), "its process is not an object");
+        assert_eq!(
+            process(b"", true).unwrap_err(),
+            "parse its process: EOF while parsing a value at line 1 column 0"
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::container::Process;
 use super::{Outcome, Shim, done};
 use crate::error::{Doing, Error, Kind};
 use crate::process::{Key, Verb};
+use crate::spec;
 use crate::stdio::Places;
 use crate::sys::tty;
 
@@ -21,13 +22,16 @@ impl Shim {
             return Err(Error::new(Kind::Exists, format!("exec {}: it exists already", request.exec_id)));
         }
         container.processes.get("").map_or(Ok(()), |init| init.phase.allows(Verb::Exec))?;
+        let given = request.spec.into_option().map(|any| any.value).unwrap_or_default();
+        let spec = spec::process(&given, request.terminal)
+            .map_err(|reason| Error::new(Kind::Invalid, format!("exec {}: {reason}", request.exec_id)))?;
         let mut process = Process::new(Places {
             stdin: request.stdin,
             stdout: request.stdout,
             stderr: request.stderr,
             terminal: request.terminal,
         });
-        process.spec = request.spec.into_option().map(|any| any.value).unwrap_or_default();
+        process.spec = spec;
         container.processes.insert(request.exec_id.clone(), process);
         let added =
             event::TaskExecAdded { container_id: request.id, exec_id: request.exec_id, ..Default::default() };
