@@ -20,7 +20,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
     ),
     ("process", &["error"]),
     ("runtime", &["error", "options", "sys"]),
-    ("stdio", &["error", "process", "source", "sys"]),
+    ("stdio", &["error", "log", "process", "source", "sys"]),
     ("reap", &["sys"]),
     ("events", &["log", "rpc", "sys"]),
     ("rpc", &["error", "sys"]),

@@ -5,6 +5,8 @@ use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::reader::Unread;
+use crate::error::Error;
+use crate::log;
 use crate::process::Key;
 use crate::source::Source;
 use crate::sys::fd;
@@ -38,6 +40,8 @@ pub(crate) struct Pump {
     /// Of what was written when somebody last asked, so much is not passed on yet.
     owed: usize,
     waits_for: Side,
+    /// Whether it was said that something could not be written.
+    complained: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,7 +58,7 @@ enum Step {
 
 impl Pump {
     pub(crate) fn new(from: OwnedFd, to: OwnedFd, way: Way, direction: Direction) -> Pump {
-        Pump { from, to, way, direction, left: Vec::new(), owed: 0, waits_for: Side::From }
+        Pump { from, to, way, direction, left: Vec::new(), owed: 0, waits_for: Side::From, complained: false }
     }
 
     /// One move. The poll is level-triggered, so there is no need to go on until nothing is left, and the other streams
@@ -70,6 +74,11 @@ impl Pump {
                     Step::Wait(Side::From)
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Step::Wait(Side::To),
+                // Which of the two sides it is about shows when it is done by hand.
+                Err(_) if self.direction == Direction::Output => {
+                    self.way = Way::Copy;
+                    self.copy()
+                }
                 Err(_) => Step::Done,
             },
             Way::Copy => self.copy(),
@@ -93,11 +102,22 @@ impl Pump {
                     self.owed = self.owed.saturating_sub(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Step::Wait(Side::To),
-                Err(_) => return Step::Done,
+                Err(_) if self.direction == Direction::Input => return Step::Done,
+                Err(error) => self.lose(error),
             }
         }
         self.left = Vec::new();
         Step::Wait(Side::From)
+    }
+
+    /// What cannot be written now is lost, as on a full disk; what comes later may find room again. That a log is full is no reason to
+    /// close the container's output, which ends most programs.
+    fn lose(&mut self, error: io::Error) {
+        if !std::mem::replace(&mut self.complained, true) {
+            log::warn(Error::system("output is lost: write it", error));
+        }
+        self.owed = self.owed.saturating_sub(self.left.len());
+        self.left.clear();
     }
 
     /// Everything that has been written until now is owed.
@@ -240,6 +260,21 @@ mod tests {
         assert_eq!(pump.owed, 0);
         pump.count();
         assert_eq!(pump.owed, 0);
+    }
+
+    #[test]
+    fn output_that_cannot_be_written_is_lost_and_the_stream_goes_on() {
+        let from = fd::pipe().unwrap();
+        fd::set_nonblocking(&from.read).unwrap();
+        let full = fd::open_path(std::path::Path::new("/dev/full"), nix::fcntl::OFlag::O_WRONLY).unwrap();
+        let mut pump = Pump::new(from.read, full, Way::Copy, Direction::Output);
+        for _ in 0..2 {
+            fd::write(&from.write, b"12345").unwrap();
+            pump.count();
+            assert_eq!((pump.step(), pump.owed), (Step::Wait(Side::From), 0));
+        }
+        drop(from.write);
+        assert_eq!(pump.step(), Step::Done);
     }
 
     #[test]
