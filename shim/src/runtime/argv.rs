@@ -130,6 +130,8 @@ pub(crate) struct Checkpoint {
     pub(crate) file_locks: bool,
     pub(crate) empty_namespaces: Vec<String>,
     pub(crate) cgroups_mode: String,
+    /// An earlier image, relative to this one, that has the pages which have not changed since.
+    pub(crate) parent: String,
 }
 
 pub(crate) fn checkpoint(id: &str, checkpoint: &Checkpoint, images: &Images) -> Vec<String> {
@@ -145,6 +147,9 @@ pub(crate) fn checkpoint(id: &str, checkpoint: &Checkpoint, images: &Images) -> 
     line.extend(switches.into_iter().filter(|(on, _)| *on).map(|(_, word)| word.to_owned()));
     for namespace in &checkpoint.empty_namespaces {
         line.extend(["--empty-ns".into(), namespace.clone()]);
+    }
+    if !checkpoint.parent.is_empty() {
+        line.extend(["--parent-path".into(), checkpoint.parent.clone()]);
     }
     if !checkpoint.cgroups_mode.is_empty() {
         line.extend(["--manage-cgroups-mode".into(), checkpoint.cgroups_mode.clone()]);
@@ -186,6 +191,7 @@ mod tests {
             file_locks: true,
             empty_namespaces: vec!["network".into()],
             cgroups_mode: "soft".into(),
+            parent: "../p".into(),
         };
         for (line, expected) in [
             (create(&creation(None)), "create --bundle /b --pid-file /b/init.pid c"),
@@ -218,7 +224,7 @@ mod tests {
             (
                 checkpoint("c", &whole, &images),
                 "checkpoint --image-path /i --work-path /w --tcp-established --ext-unix-sk --shell-job --file-locks \
-                 --empty-ns network --manage-cgroups-mode soft c",
+                 --empty-ns network --parent-path ../p --manage-cgroups-mode soft c",
             ),
         ] {
             assert_eq!(line.join(" "), expected);
