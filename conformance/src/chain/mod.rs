@@ -27,6 +27,10 @@ mod hello;
 mod index;
 mod interrupted;
 mod limits;
+mod lone;
+mod lone_calls;
+mod lone_mounts;
+mod lone_streams;
 mod many;
 mod place;
 mod registry;
@@ -66,5 +70,8 @@ pub(crate) const ALL: &[&[Case]] = &[
     buildkit::CASES,
     delegated::CASES,
     direct::CASES,
+    lone_calls::CASES,
+    lone_mounts::CASES,
+    lone_streams::CASES,
     docker::CASES,
 ];

@@ -35,6 +35,13 @@ impl Message {
         self
     }
 
+    /// A number.
+    pub(super) fn count(mut self, field: u8, value: usize) -> Self {
+        self.0.push(field << 3);
+        self.number(value);
+        self
+    }
+
     /// `google.protobuf.Any`.
     pub(super) fn any(type_url: &str, value: &str) -> Self {
         Self::default().with(1, type_url).with(2, value)
@@ -71,14 +78,22 @@ impl Client {
         Ok(Self { socket, stream: 1 })
     }
 
-    /// Calls a method and waits for its answer, which is a success.
-    pub(super) fn call(&mut self, method: &str, request: &Message) -> Result<()> {
+    /// Calls a method and waits for its answer, which is a success: the encoded response.
+    pub(super) fn call(&mut self, method: &str, request: &Message) -> Result<Vec<u8>> {
         self.send(method, request)?;
         self.answer().with_context(|| method.to_owned())
     }
 
     pub(super) fn send(&mut self, method: &str, request: &Message) -> Result<()> {
-        let request = Message::default().with(1, SERVICE).with(2, method).with(3, request);
+        self.send_bounded(method, request, Duration::ZERO)
+    }
+
+    /// A call whose client will wait no longer than `bound`; none is zero.
+    pub(super) fn send_bounded(&mut self, method: &str, request: &Message, bound: Duration) -> Result<()> {
+        let mut request = Message::default().with(1, SERVICE).with(2, method).with(3, request);
+        if !bound.is_zero() {
+            request = request.count(4, usize::try_from(bound.as_nanos())?);
+        }
         let mut frame = u32::try_from(request.0.len())?.to_be_bytes().to_vec();
         frame.extend(self.stream.to_be_bytes());
         frame.extend([REQUEST, 0]);
@@ -92,7 +107,7 @@ impl Client {
     }
 
     /// The answer to what was sent: an error is the shim's text.
-    pub(super) fn answer(&mut self) -> Result<()> {
+    pub(super) fn answer(&mut self) -> Result<Vec<u8>> {
         let mut header = [0; 10];
         self.socket.read_exact(&mut header)?;
         let [a, b, c, d, stream @ .., kind, _flags] = header;
@@ -101,7 +116,7 @@ impl Client {
         self.socket.read_exact(&mut payload)?;
         self.stream += 2;
         match status(&payload) {
-            None => Ok(()),
+            None => Ok(content(&payload).to_vec()),
             Some(text) => bail!("{text}"),
         }
     }
@@ -115,6 +130,39 @@ fn status(response: &[u8]) -> Option<String> {
     (tag == 1 << 3 | 2 && length > 0).then(|| String::from_utf8_lossy(rest).trim_start().to_owned())
 }
 
+/// The message in a response without an error.
+fn content(response: &[u8]) -> &[u8] {
+    let rest = match response {
+        [0x0a, length, rest @ ..] => rest.get(usize::from(*length)..).unwrap_or_default(),
+        all => all,
+    };
+    match rest {
+        [0x12, rest @ ..] => varint(rest).map_or(&[], |(_, rest)| rest),
+        _ => &[],
+    }
+}
+
+/// The number in field `wanted` of a message whose fields are numbers, strings and messages; 0 where it is absent.
+pub(super) fn number(message: &[u8], wanted: u64) -> u64 {
+    let mut rest = message;
+    while let Some((tag, after)) = varint(rest) {
+        let Some((value, after)) = varint(after) else { return 0 };
+        if tag & 7 == 0 && tag >> 3 == wanted {
+            return value;
+        }
+        let skipped = if tag & 7 == 2 { usize::try_from(value).unwrap_or(usize::MAX) } else { 0 };
+        rest = after.get(skipped..).unwrap_or_default();
+    }
+    0
+}
+
+fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let length = bytes.iter().position(|byte| byte & 0x80 == 0)? + 1;
+    let (number, rest) = bytes.split_at_checked(length)?;
+    let value = number.iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7f));
+    Some((value, rest))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +174,14 @@ mod tests {
         assert_eq!(message.0[..12], *b"\x0a\x02ab\x3a\x06\x0a\x01t\x12\x01v");
         assert_eq!(message.0[12..15], *b"\x12\xac\x02");
         assert_eq!(message.0.len(), 12 + 3 + 300);
+    }
+
+    #[test]
+    fn a_number_is_found_behind_other_fields() {
+        let message = Message::default().with(1, "id").count(3, 300).count(4, 2);
+        assert_eq!((number(&message.0, 3), number(&message.0, 4), number(&message.0, 5)), (300, 2, 0));
+        let response = Message::default().with(1, "").with(2, &message);
+        assert_eq!(content(&response.0), message.0);
     }
 
     #[test]

@@ -18,9 +18,10 @@ pub(crate) struct Word {
     readiness: Readiness,
 }
 
-/// Whose output it is, for the program's environment.
+/// Whose output it is: all that the program's environment says. containerd's own may hold what is not for it.
 pub(crate) struct Subject<'a> {
-    pub(crate) container: &'a str,
+    /// A container's id, or an exec's.
+    pub(crate) id: &'a str,
     pub(crate) namespace: &'a str,
 }
 
@@ -37,7 +38,7 @@ pub(crate) fn start(program: &Program, subject: &Subject, ends: [OwnedFd; 2]) ->
     fd::set_nonblocking(&ready.read).doing(doing)?;
     let mut command = Command::new(program.path);
     command.args(program.arguments);
-    command.env("CONTAINER_ID", subject.container).env("CONTAINER_NAMESPACE", subject.namespace);
+    command.env_clear().env("CONTAINER_ID", subject.id).env("CONTAINER_NAMESPACE", subject.namespace);
     let [stdout, stderr] = ends;
     let io = Io { extra: vec![stdout, stderr, ready.write], ..Io::default() };
     // On its own: it has to write what is still in the pipes when the shim is killed.

@@ -36,6 +36,9 @@ pub(crate) struct Streams {
     /// Keeps the stdin fifo from ending when a client goes away; `CloseIO` drops it.
     pub(crate) stdin_keeper: Option<OwnedFd>,
     pub(crate) terminal: Option<OwnedFd>,
+    /// The terminal's other side, open until the process has ended: one that closes its console to open it again, as inits and
+    /// gettys do, does not end its streams.
+    pub(crate) terminal_keeper: Option<OwnedFd>,
     pub(crate) logger: Option<Pid>,
 }
 

@@ -19,7 +19,8 @@ use crate::sys::fd;
 pub(crate) struct Wanted<'a> {
     pub(crate) places: &'a Places,
     pub(crate) bundle: &'a Path,
-    pub(crate) container: &'a str,
+    /// The process's: a container's, or an exec's.
+    pub(crate) id: &'a str,
     pub(crate) namespace: &'a str,
     /// Owner of the container's ends of the pipes.
     pub(crate) uid: u32,
@@ -55,12 +56,24 @@ pub(crate) enum Output {
     Pump(usize),
 }
 
-impl AsFd for Awaited {
-    fn as_fd(&self) -> BorrowedFd<'_> {
+impl Awaited {
+    /// What tells that it may have come; without it, it has to be looked for.
+    pub(crate) fn polled(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Awaited::Logger(word) => word.as_fd(),
-            Awaited::Reader(missing, _) => missing.as_fd(),
+            Awaited::Logger(word) => Some(word.as_fd()),
+            Awaited::Reader(missing, _) => missing.polled(),
         }
+    }
+
+    /// It has not come in time.
+    pub(crate) fn overdue(&self) -> Error {
+        let what = match self {
+            Awaited::Logger(_) => "wait for the logging program: it was not ready in time".into(),
+            Awaited::Reader(missing, _) => {
+                format!("wait for a reader of {}: nobody opened it in time", missing.path().display())
+            }
+        };
+        Error::new(Kind::System, what)
     }
 }
 
@@ -146,12 +159,8 @@ fn open_terminal(wanted: &Wanted, opened: &mut Opened) -> Result<(), Error> {
     opened.console = Some(ConsoleSocket::open(wanted.bundle, wanted.serial)?);
     opened.sink = match target::parse(&wanted.places.stdout)? {
         Target::Nothing => None,
-        Target::Path(path) => {
-            let sink = open_sink(&path)?;
-            opened.awaited.extend(sink.missing.map(|missing| Awaited::Reader(missing, Output::Terminal)));
-            Some(sink.end)
-        }
-        Target::File(path) => Some(create_file(&path)?),
+        Target::Path(path) => Some(shown_on(open_sink(&path)?, opened)),
+        Target::File(path) => Some(shown_on(create_sink(&path)?, opened)),
         Target::Program { path, arguments, readiness } => {
             let program = Program { path: &path, arguments: &arguments, readiness };
             let [stdout, stderr] = start_logger(wanted, &program, opened)?;
@@ -161,6 +170,11 @@ fn open_terminal(wanted: &Wanted, opened: &mut Opened) -> Result<(), Error> {
         }
     };
     Ok(())
+}
+
+fn shown_on(sink: Sink, opened: &mut Opened) -> OwnedFd {
+    opened.awaited.extend(sink.missing.map(|missing| Awaited::Reader(missing, Output::Terminal)));
+    sink.end
 }
 
 fn open_outputs(wanted: &Wanted, opened: &mut Opened) -> Result<(), Error> {
@@ -175,8 +189,8 @@ fn open_outputs(wanted: &Wanted, opened: &mut Opened) -> Result<(), Error> {
             opened.io.stderr = Some(stderr);
         }
         Target::File(path) => {
-            opened.io.stdout = Some(output(wanted, opened, Sink::file(create_file(&path)?))?);
-            opened.io.stderr = Some(output(wanted, opened, Sink::file(create_file(&path)?))?);
+            opened.io.stdout = Some(output(wanted, opened, create_sink(&path)?)?);
+            opened.io.stderr = Some(output(wanted, opened, create_sink(&path)?)?);
         }
         Target::Path(path) => {
             opened.io.stdout = Some(output(wanted, opened, open_sink(&path)?)?);
@@ -191,7 +205,7 @@ fn open_stderr(wanted: &Wanted, opened: &mut Opened) -> Result<Option<OwnedFd>, 
     match target::parse(&wanted.places.stderr)? {
         Target::Nothing => Ok(None),
         Target::Path(path) => output(wanted, opened, open_sink(&path)?).map(Some),
-        Target::File(path) => output(wanted, opened, Sink::file(create_file(&path)?)).map(Some),
+        Target::File(path) => output(wanted, opened, create_sink(&path)?).map(Some),
         Target::Program { .. } => Err(Error::new(
             Kind::Invalid,
             format!("stderr {}: only with the same stdout", wanted.places.stderr),
@@ -213,7 +227,7 @@ fn output(wanted: &Wanted, opened: &mut Opened, sink: Sink) -> Result<OwnedFd, E
 fn start_logger(wanted: &Wanted, program: &Program, opened: &mut Opened) -> Result<[OwnedFd; 2], Error> {
     let (stdout, stderr) = (fd::pipe(), fd::pipe());
     let (stdout, stderr) = (stdout.doing(|| "make a pipe".into())?, stderr.doing(|| "make a pipe".into())?);
-    let subject = Subject { container: wanted.container, namespace: wanted.namespace };
+    let subject = Subject { id: wanted.id, namespace: wanted.namespace };
     let (pid, word) = logger::start(program, &subject, [stdout.read, stderr.read])?;
     opened.logger = Some(pid);
     opened.awaited.push(Awaited::Logger(word));
@@ -238,16 +252,21 @@ fn open_sink(path: &Path) -> Result<Sink, Error> {
         let Fifo { end, missing } = reader::open(path)?;
         return Ok(Sink { end, way: Way::Splice, missing });
     }
-    let flags = OFlag::O_WRONLY | OFlag::O_APPEND;
+    // A device may be slow to open, and slow to write to.
+    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NONBLOCK;
     fd::open_path(path, flags).doing(|| format!("open {}", path.display())).map(Sink::file)
 }
 
-fn create_file(path: &Path) -> Result<OwnedFd, Error> {
+/// A file that is made if need be. What is there already need not be one.
+fn create_sink(path: &Path) -> Result<Sink, Error> {
+    if is_fifo(path) {
+        return open_sink(path);
+    }
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).doing(|| format!("create {}", dir.display()))?;
     }
-    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT;
-    fd::open_path(path, flags).doing(|| format!("open {}", path.display()))
+    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NONBLOCK | OFlag::O_CREAT;
+    fd::open_path(path, flags).doing(|| format!("open {}", path.display())).map(Sink::file)
 }
 
 fn is_fifo(path: &Path) -> bool {

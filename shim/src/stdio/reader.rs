@@ -25,7 +25,14 @@ pub(crate) struct Fifo {
 /// The reader of this fifo has not come yet.
 pub(crate) struct Missing {
     path: PathBuf,
-    opened: Inotify,
+    notice: Notice,
+}
+
+/// How his coming is noticed.
+enum Notice {
+    Told(Inotify),
+    /// A user may have few of those (`max_user_instances`): the writing end itself is asked whether anybody reads.
+    Asked(OwnedFd),
 }
 
 pub(crate) fn open(path: &Path) -> Result<Fifo, Error> {
@@ -49,29 +56,47 @@ fn await_reader(path: &Path) -> Result<Fifo, Error> {
     let own = both_ways(path)?;
     let end = fd::open_path(path, OFlag::O_WRONLY | OFlag::O_NONBLOCK).doing(doing)?;
     drop(own); // from here on every reader is the client
-    let opened = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).doing(doing)?;
-    opened.add_watch(path, AddWatchFlags::IN_OPEN).doing(doing)?;
+    let notice = match opening_of(path) {
+        Ok(opened) => Notice::Told(opened),
+        Err(_) => Notice::Asked(end.try_clone().doing(doing)?),
+    };
     // One that came before the watch.
     if fd::has_reader(&end).doing(doing)? {
         return Ok(Fifo { end: both_ways(path)?, missing: None });
     }
-    Ok(Fifo { end, missing: Some(Missing { path: path.to_owned(), opened }) })
+    Ok(Fifo { end, missing: Some(Missing { path: path.to_owned(), notice }) })
+}
+
+fn opening_of(path: &Path) -> nix::Result<Inotify> {
+    let opened = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+    opened.add_watch(path, AddWatchFlags::IN_OPEN)?;
+    Ok(opened)
 }
 
 impl Missing {
     /// The writing end, when the fifo has been opened.
     pub(crate) fn came(&self) -> Result<Option<OwnedFd>, Error> {
-        match self.opened.read_events() {
-            Ok(_) => both_ways(&self.path).map(Some),
-            Err(Errno::EAGAIN) => Ok(None),
-            Err(errno) => Err(errno).doing(|| format!("wait for a reader of {}", self.path.display())),
+        let doing = || format!("wait for a reader of {}", self.path.display());
+        let came = match &self.notice {
+            Notice::Told(opened) => match opened.read_events() {
+                Ok(_) => true,
+                Err(Errno::EAGAIN) => false,
+                Err(errno) => return Err(errno).doing(doing),
+            },
+            Notice::Asked(end) => fd::has_reader(end).doing(doing)?,
+        };
+        if came { both_ways(&self.path).map(Some) } else { Ok(None) }
+    }
+
+    pub(super) fn polled(&self) -> Option<BorrowedFd<'_>> {
+        match &self.notice {
+            Notice::Told(opened) => Some(opened.as_fd()),
+            Notice::Asked(_) => None,
         }
     }
-}
 
-impl AsFd for Missing {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.opened.as_fd()
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 }
 
@@ -137,6 +162,17 @@ mod tests {
         let path = fifo("read");
         let _reader = read_end(&path);
         assert!(open(&path).unwrap().missing.is_none());
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_reader_is_found_where_nothing_tells_of_him() {
+        let path = fifo("asked");
+        let Fifo { end, .. } = open(&path).unwrap();
+        let missing = Missing { path: path.clone(), notice: Notice::Asked(end) };
+        assert!(missing.came().unwrap().is_none() && missing.polled().is_none());
+        let _reader = read_end(&path);
+        assert!(missing.came().unwrap().is_some());
         std::fs::remove_file(&path).unwrap();
     }
 

@@ -10,6 +10,8 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{ForkResult, Pid};
 
+use super::limits;
+
 /// Descriptors for a child; an absent one is /dev/null.
 #[derive(Default)]
 pub(crate) struct Io {
@@ -43,8 +45,12 @@ pub(crate) fn spawn(mut command: Command, io: Io, lifetime: Lifetime) -> io::Res
     }
     let extra: Vec<OwnedFd> = extra;
     let numbers: Vec<i32> = extra.iter().map(AsRawFd::as_raw_fd).collect();
+    let descriptors = limits::given();
     let prepare = move || {
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+        if let Some(limit) = &descriptors {
+            limits::set(limit)?;
+        }
         if lifetime == Lifetime::Ours {
             nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
         }

@@ -6,6 +6,7 @@
 pub(crate) mod child;
 pub(crate) mod fd;
 pub(crate) mod heap;
+pub(crate) mod limits;
 pub(crate) mod poll;
 pub(crate) mod socket;
 pub(crate) mod tty;

@@ -9,10 +9,11 @@ use containerd_shim_protos::shim::oci::CheckpointOptions;
 use containerd_shim_protos::topics::{
     TASK_CHECKPOINTED_EVENT_TOPIC, TASK_PAUSED_EVENT_TOPIC, TASK_RESUMED_EVENT_TOPIC,
 };
-use protobuf::Message;
+use protobuf::{Message, UnknownValueRef};
 
 use super::container::Activity;
-use super::jobs::{Launch, Purpose, Then, failed};
+use super::jobs::{Purpose, Then, failed};
+use super::launch::Launch;
 use super::{Outcome, Reply, Shim, done, init};
 use crate::error::{Doing, Error, Kind};
 use crate::process::{self, Key, Phase, Verb};
@@ -93,6 +94,7 @@ impl Shim {
             .ok_or_else(|| Error::new(Kind::Invalid, "checkpoint: no path for the image"))?;
         let work = first([&options.work_path, &container.options.criu_work_path]);
         let work = work.unwrap_or_else(|| container.bundle.join("criu-work"));
+        let parent = parent_path(&options)?;
         let wanted = argv::Checkpoint {
             exit: options.exit,
             open_tcp: options.open_tcp,
@@ -100,6 +102,7 @@ impl Shim {
             terminal: options.terminal,
             file_locks: options.file_locks,
             empty_namespaces: options.empty_namespaces,
+            parent,
             cgroups_mode: options.cgroups_mode,
         };
         let line = argv::checkpoint(&request.id, &wanted, &argv::Images { image: &image, work: &work });
@@ -147,5 +150,37 @@ impl Shim {
         if let Some(process) = self.process_mut(key).filter(|process| process.phase != Phase::Stopped) {
             process.phase = phase;
         }
+    }
+}
+
+/// `parent_path`, which the messages' crate does not know yet. What it does not know either is refused: a checkpoint that is another
+/// than the one asked for would be found out only when it is needed.
+fn parent_path(options: &CheckpointOptions) -> Result<String, Error> {
+    const PARENT_PATH: u32 = 10;
+    let mut parent = String::new();
+    for (number, value) in options.special_fields.unknown_fields().iter() {
+        parent = match (number, value) {
+            (PARENT_PATH, UnknownValueRef::LengthDelimited(bytes)) => String::from_utf8(bytes.to_vec()).ok(),
+            _ => None,
+        }
+        .ok_or_else(|| Error::new(Kind::Unsupported, format!("option {number} of a checkpoint")))?;
+    }
+    Ok(parent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parent_is_handed_on_and_what_is_not_known_is_refused() {
+        let options = |bytes: &[u8]| CheckpointOptions::parse_from_bytes(bytes).unwrap();
+        assert_eq!(parent_path(&options(b"\x08\x01")).unwrap(), "");
+        assert_eq!(parent_path(&options(b"\x08\x01\x52\x04../p")).unwrap(), "../p");
+        let refused = parent_path(&options(b"\x58\x01")).unwrap_err();
+        assert_eq!(
+            (refused.kind(), refused.to_string().as_str()),
+            (Kind::Unsupported, "option 11 of a checkpoint")
+        );
     }
 }

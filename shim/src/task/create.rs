@@ -10,13 +10,15 @@ use nix::unistd::Pid;
 use protobuf::Message;
 
 use super::container::{Container, Process};
-use super::jobs::{Launch, Purpose, Then, failed};
+use super::jobs::{Purpose, Then, failed};
+use super::launch::Launch;
 use super::{Child, Outcome, Reply, Shim, answer, init};
 use crate::cgroup::Cgroup;
 use crate::error::{Doing, Error, Kind};
 use crate::log;
 use crate::mounts;
 use crate::options::{self, Options};
+use crate::process::Key;
 use crate::runtime::{CallIo, Choice, Runtime, argv};
 use crate::spec::Spec;
 use crate::stdio::{self, Opened, Places, Wanted};
@@ -26,6 +28,12 @@ pub(super) struct Creating {
     request: api::CreateTaskRequest,
     container: Container,
     pub(super) opened: Opened,
+}
+
+impl Creating {
+    pub(super) fn bundle(&self) -> &Path {
+        &self.container.bundle
+    }
 }
 
 /// What decides how the streams of a process are opened.
@@ -47,7 +55,8 @@ impl Shim {
         if !request.parent_checkpoint.is_empty() {
             return Err(Error::new(Kind::Unsupported, "create from a parent checkpoint"));
         }
-        let creating = self.prepare(request)?;
+        let bundle = PathBuf::from(&request.bundle);
+        let creating = self.prepare(request).inspect_err(|_| forget(&bundle))?;
         if creating.container.checkpoint.is_some() {
             return self.created_for_restore(creating);
         }
@@ -92,8 +101,10 @@ impl Shim {
             terminal: request.terminal,
         };
         mounts::mount_all(&request.rootfs, &bundle.join("rootfs"))?;
-        let opened =
-            self.open_streams(&request.id, &Setting { bundle: &bundle, options: &options, places: &places });
+        let opened = self.open_streams(
+            &init(&request.id),
+            &Setting { bundle: &bundle, options: &options, places: &places },
+        );
         let opened = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -116,12 +127,13 @@ impl Shim {
         Ok(Creating { request, container, opened })
     }
 
-    pub(super) fn open_streams(&mut self, id: &str, setting: &Setting) -> Result<Opened, Error> {
+    pub(super) fn open_streams(&mut self, key: &Key, setting: &Setting) -> Result<Opened, Error> {
         let Setting { bundle, options, places } = *setting;
         let serial = u64::from(self.next_serial());
         let namespace = &self.setup.namespace;
         let (uid, gid) = (options.io_uid, options.io_gid);
-        stdio::open(&Wanted { places, bundle, container: id, namespace, uid, gid, serial })
+        let id = if key.exec.is_empty() { &key.container } else { &key.exec };
+        stdio::open(&Wanted { places, bundle, id, namespace, uid, gid, serial })
     }
 
     pub(super) fn created(
@@ -137,12 +149,11 @@ impl Shim {
         let made = result.map_err(|text| failed("create", &text)).and_then(|_| self.adopt(creating));
         if made.is_err() {
             self.containers.remove(&id);
+            self.dismiss(logger); // it reads the end of its pipes too, but may wait for more
             if adopting {
-                self.destroy(runtime, &id);
-            }
-            unmount(&bundle);
-            if let Some(pid) = logger {
-                drop(crate::sys::wait::kill(pid, 15)); // it reads the end of its pipes too, but may wait for more
+                self.destroy(runtime, &id, bundle);
+            } else {
+                unmount(&bundle);
             }
         }
         made
@@ -196,10 +207,19 @@ impl Shim {
     }
 
     /// A container that the runtime has made and the shim cannot serve.
-    fn destroy(&mut self, runtime: Runtime, id: &str) {
+    fn destroy(&mut self, runtime: Runtime, id: &str, bundle: PathBuf) {
         let line = argv::delete_forced(id);
-        let purpose = Purpose { key: init(id), reply: None, then: Then::Destroy };
+        let purpose = Purpose { key: init(id), reply: None, then: Then::Destroy(bundle) };
         self.launch(Launch { runtime, line, io: CallIo::Captured { stdin: None }, purpose });
+    }
+
+    pub(super) fn destroyed(&mut self, id: &str, bundle: &Path, result: Result<(), Error>) {
+        unmount(bundle);
+        match result {
+            Ok(()) => forget(bundle),
+            Err(error) => log::warn(error),
+        }
+        self.resume_calls(id);
     }
 
     /// The calls that came while it was made: they find it now, or learn that it does not exist.
@@ -207,6 +227,12 @@ impl Shim {
         for (reply, call) in self.creating.remove(id).unwrap_or_default() {
             self.handle(reply, call);
         }
+    }
+}
+
+pub(super) fn forget(bundle: &Path) {
+    if let Err(error) = options::forget(bundle) {
+        log::warn(error);
     }
 }
 

@@ -8,29 +8,30 @@ use containerd_shim_protos::topics::TASK_DELETE_EVENT_TOPIC;
 use protobuf::Message;
 
 use super::container::Activity;
-use super::exits::{ended_now, timestamp};
-use super::jobs::{Launch, Purpose, Then};
+use super::create;
+use super::exits::{ended_now, timestamp, wait_response};
+use super::jobs::{Purpose, Then};
+use super::launch::Launch;
 use super::{Outcome, Reply, Shim};
 use crate::error::{Error, Kind};
-use crate::log;
 use crate::mounts;
-use crate::options;
 use crate::process::{Key, Verb};
 use crate::runtime::{CallIo, argv};
 
 /// How long output may go on after the last word of a process: a child that it left behind can hold the streams open for ever.
-const GRACE: Duration = Duration::from_secs(2);
+/// containerd's own shim gives as much since 2.2, and as much to a logging program once its input has ended.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// How often what is left of a deleted process is looked at.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// How long a reader may rest while what the process itself wrote is not passed on yet.
 const REST: Duration = Duration::from_secs(10);
 
-/// How long a logging program may take for its work once its input has ended: containerd's own shim gives as much.
-const LOGGERS: Duration = Duration::from_secs(10);
-
 /// The longest that anybody's last words can hold a deletion.
 const CEILING: Duration = Duration::from_secs(60);
 
-/// A process that is deleted as soon as its output is passed on, or when its time is over: looked at every `GRACE`.
+/// A process that is deleted as soon as its output is passed on, or when its time is over: looked at every `LOOK`.
 pub(super) struct Leaving {
     key: Key,
     reply: Option<Reply>,
@@ -44,15 +45,15 @@ pub(super) struct Leaving {
 }
 
 impl Leaving {
-    /// Whether there is something to wait for, given what is still owed and whether a logging program is at work.
-    fn stays(&mut self, owed: usize, logs: bool, now: Instant) -> bool {
+    /// Whether there is something to wait for, given what is still owed.
+    fn stays(&mut self, owed: usize, now: Instant) -> bool {
         if owed != self.owed {
             (self.owed, self.moved) = (owed, now);
         }
-        self.deadline = now + GRACE;
+        self.deadline = now + LOOK;
         let waited = now.duration_since(self.since);
         let reads = owed > 0 && now.duration_since(self.moved) < REST && waited < CEILING;
-        reads || (logs && waited < LOGGERS)
+        reads || waited < GRACE
     }
 }
 
@@ -85,7 +86,7 @@ impl Shim {
         let outputs = streams.outputs.clone();
         self.pumps.count(&outputs);
         let (owed, now) = (self.pumps.owed(&outputs), Instant::now());
-        self.leaving.push(Leaving { key, reply, since: now, owed, moved: now, deadline: now + GRACE });
+        self.leaving.push(Leaving { key, reply, since: now, owed, moved: now, deadline: now + LOOK });
     }
 
     pub(super) fn leave_if_drained(&mut self, key: &Key) {
@@ -104,10 +105,9 @@ impl Shim {
             std::mem::take(&mut self.leaving).into_iter().partition(|leaving| leaving.deadline <= now);
         self.leaving = rest;
         for mut leaving in overdue {
-            let (outputs, logs) = self.process_mut(&leaving.key).map_or((Vec::new(), false), |process| {
-                (process.streams.outputs.clone(), process.streams.logger.is_some())
-            });
-            if leaving.stays(self.pumps.owed(&outputs), logs, now) {
+            let process = self.process_mut(&leaving.key);
+            let outputs = process.map(|process| process.streams.outputs.clone()).unwrap_or_default();
+            if leaving.stays(self.pumps.owed(&outputs), now) {
                 self.leaving.push(leaving);
             } else {
                 self.left(&leaving.key, leaving.reply);
@@ -131,6 +131,10 @@ impl Shim {
         let pid = process.number();
         let exit = process.exit;
         self.close_streams(process.streams);
+        for waiter in process.waiters {
+            let exit = exit.unwrap_or_else(|| ended_now(137));
+            self.reply(Some(waiter), Ok(wait_response(exit)));
+        }
         for (reply, call) in process.queue {
             self.handle(reply, call); // answered with "not found"
         }
@@ -140,9 +144,7 @@ impl Shim {
     fn remove_container(&mut self, key: &Key) -> Result<Vec<u8>, Error> {
         let container = self.container(&key.container)?;
         mounts::unmount_under(&container.bundle.join("rootfs"))?;
-        if let Err(error) = options::forget(&container.bundle) {
-            log::warn(error);
-        }
+        create::forget(&container.bundle);
         let mut container = self
             .containers
             .remove(&key.container)
@@ -157,7 +159,7 @@ impl Shim {
             self.close_streams(process.streams);
             for waiter in process.waiters {
                 let exit = process.exit.unwrap_or_else(|| ended_now(137));
-                self.reply(Some(waiter), Ok(super::exits::wait_response(exit)));
+                self.reply(Some(waiter), Ok(wait_response(exit)));
             }
             for (reply, call) in process.queue {
                 self.handle(reply, call);
@@ -192,35 +194,38 @@ mod tests {
 
     fn leaving(owed: usize) -> Leaving {
         let (key, now) = (Key { container: "c".into(), exec: String::new() }, Instant::now());
-        Leaving { key, reply: None, since: now, owed, moved: now, deadline: now + GRACE }
+        Leaving { key, reply: None, since: now, owed, moved: now, deadline: now + LOOK }
     }
 
     /// How many seconds a process stays when each look, two seconds after the last, finds what `owed` gives for it.
-    fn seconds(mut leaving: Leaving, logs: bool, mut owed: impl FnMut(u64) -> usize) -> u64 {
+    fn seconds(mut leaving: Leaving, mut owed: impl FnMut(u64) -> usize) -> u64 {
         let since = leaving.since;
         (1..)
-            .map(|look| look * GRACE.as_secs())
-            .find(|second| !leaving.stays(owed(*second), logs, since + Duration::from_secs(*second)))
+            .map(|look| look * LOOK.as_secs())
+            .find(|second| !leaving.stays(owed(*second), since + Duration::from_secs(*second)))
             .unwrap_or(u64::MAX)
     }
 
     #[test]
     fn a_deletion_waits_for_what_is_owed_and_for_nothing_else() {
-        assert_eq!(seconds(leaving(0), false, |_| 0), 2, "a child holds the streams");
-        assert_eq!(seconds(leaving(7), false, |_| 0), 2, "it is passed on, and a child holds the streams");
-        assert_eq!(seconds(leaving(7), false, |_| 7), 10, "nobody reads");
+        assert_eq!(
+            seconds(leaving(0), |_| 0),
+            10,
+            "a child holds the streams, or a logging program does not end"
+        );
+        assert_eq!(seconds(leaving(7), |_| 0), 10, "it is passed on, and a child holds the streams");
+        assert_eq!(seconds(leaving(7), |_| 7), 10, "nobody reads");
         let mut left = 5;
         let slow = |second| {
             left -= usize::from(second % 8 == 0);
             left
         };
-        assert_eq!(seconds(leaving(5), false, slow), 40, "somebody reads a little every eight seconds");
+        assert_eq!(seconds(leaving(5), slow), 40, "somebody reads a little every eight seconds");
         let mut left = 1000;
         let slower = |_| {
             left -= 1;
             left
         };
-        assert_eq!(seconds(leaving(1000), false, slower), 60, "too little");
-        assert_eq!(seconds(leaving(0), true, |_| 0), 10, "a logging program that does not end");
+        assert_eq!(seconds(leaving(1000), slower), 60, "too little");
     }
 }

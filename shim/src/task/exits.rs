@@ -7,7 +7,8 @@ use protobuf::Message;
 use protobuf::well_known_types::timestamp::Timestamp;
 
 use super::container::Activity;
-use super::jobs::{Launch, Purpose, Then};
+use super::jobs::{Purpose, Then};
+use super::launch::Launch;
 use super::{Child, Shim, init};
 use crate::error::{Doing, Error};
 use crate::events;

@@ -1,23 +1,21 @@
 //! Runtimes at work, and what to do when each has ended.
 
-use super::create::Creating;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use super::{Activity, Child, REST, Reply, Shim};
+use super::create::Creating;
+use super::{Activity, REST, Reply, Shim};
 use crate::error::{Error, Kind};
 use crate::log;
 use crate::process::{Exit, Key};
 use crate::reap::Strangers;
-use crate::runtime::{self, CallIo, Runtime};
-use crate::source::Source;
-use crate::stdio::{Awaited, Opened};
-use crate::sys::poll::Interest;
+use crate::runtime;
+use crate::stdio::Opened;
 
 /// A runtime at work.
 pub(super) struct Job {
-    call: runtime::Call,
-    purpose: Purpose,
+    pub(super) call: runtime::Call,
+    pub(super) purpose: Purpose,
 }
 
 /// For whom a runtime works, and to what end.
@@ -25,14 +23,6 @@ pub(super) struct Purpose {
     pub(super) key: Key,
     pub(super) reply: Option<Reply>,
     pub(super) then: Then,
-}
-
-/// A runtime that is to be started.
-pub(super) struct Launch {
-    pub(super) runtime: Runtime,
-    pub(super) line: Vec<String>,
-    pub(super) io: CallIo,
-    pub(super) purpose: Purpose,
 }
 
 /// A process that the runtime is making.
@@ -54,14 +44,14 @@ pub(super) enum Then {
     Update,
     Checkpoint(String),
     Pids,
-    /// What was made in vain.
-    Destroy,
+    /// What was made in vain, in this bundle.
+    Destroy(PathBuf),
     /// Everything that shared a pid namespace with an init that has ended.
     KillRest(Exit),
 }
 
 impl Then {
-    fn opened(&mut self) -> Option<&mut Opened> {
+    pub(super) fn opened(&mut self) -> Option<&mut Opened> {
         match self {
             Then::Create(creating) => Some(&mut creating.opened),
             Then::StartWith(fresh) => Some(&mut fresh.opened),
@@ -71,76 +61,6 @@ impl Then {
 }
 
 impl Shim {
-    /// Starts a runtime, as soon as what its container's output goes to is there.
-    pub(super) fn launch(&mut self, mut launch: Launch) {
-        if let Some(pid) = launch.purpose.then.opened().and_then(|opened| opened.logger) {
-            self.children.insert(pid, Child::Logger(launch.purpose.key.clone()));
-        }
-        self.launch_when_ready(launch);
-    }
-
-    fn launch_when_ready(&mut self, mut launch: Launch) {
-        match launch.purpose.then.opened().and_then(|opened| opened.awaited.pop()) {
-            Some(awaited) => self.park(launch, awaited),
-            None => self.launch_now(launch),
-        }
-    }
-
-    fn park(&mut self, launch: Launch, awaited: Awaited) {
-        let serial = self.next_serial();
-        match self.poll.add(&awaited, Interest::Read, Source::Launch(serial).token()) {
-            Ok(()) => drop(self.launches.insert(serial, (launch, awaited))),
-            Err(error) => {
-                self.not_launched(launch, &Error::system("watch what the output goes to", error));
-            }
-        }
-    }
-
-    /// Something has been heard of what a launch waits for.
-    pub(super) fn awaited_spoke(&mut self, serial: u32) {
-        let Some((mut launch, awaited)) = self.launches.remove(&serial) else { return };
-        drop(self.poll.remove(&awaited));
-        match launch.purpose.then.opened().map_or(Ok(true), |opened| opened.has_come(&awaited)) {
-            Ok(true) => self.launch_when_ready(launch),
-            Ok(false) => self.park(launch, awaited),
-            Err(error) => self.not_launched(launch, &error),
-        }
-    }
-
-    /// What nobody asks for any more need not wait for what may never come.
-    pub(super) fn abandon_launches(&mut self, client: u32) {
-        let is_his = |(launch, _): &(Launch, Awaited)| {
-            launch.purpose.reply.is_some_and(|reply| reply.client == client)
-        };
-        let his: Vec<u32> =
-            self.launches.iter().filter(|(_, waiting)| is_his(waiting)).map(|(serial, _)| *serial).collect();
-        for serial in his {
-            if let Some((launch, awaited)) = self.launches.remove(&serial) {
-                drop(self.poll.remove(&awaited));
-                self.not_launched(
-                    launch,
-                    &Error::new(Kind::System, "its client hung up before its output had where to go"),
-                );
-            }
-        }
-    }
-
-    fn launch_now(&mut self, launch: Launch) {
-        let Launch { runtime, line, io, purpose } = launch;
-        let serial = u64::from(self.next_serial());
-        match runtime.call(line, io, serial) {
-            Ok(call) => {
-                self.children.insert(call.pid, Child::Job);
-                self.jobs.insert(call.pid, Job { call, purpose });
-            }
-            Err(error) => self.finish(purpose, Err(error.to_string())),
-        }
-    }
-
-    fn not_launched(&mut self, launch: Launch, error: &Error) {
-        self.finish(launch.purpose, Err(error.to_string()));
-    }
-
     /// Whether a runtime is at work that may yet name a child of ours.
     pub(super) fn strangers(&self) -> Strangers {
         let naming = |job: &Job| matches!(job.purpose.then, Then::Create(_) | Then::StartWith(_));
@@ -154,16 +74,18 @@ impl Shim {
         }
     }
 
-    fn finish(&mut self, purpose: Purpose, result: Result<Vec<u8>, String>) {
+    pub(super) fn finish(&mut self, purpose: Purpose, result: Result<Vec<u8>, String>) {
         let Purpose { key, reply, then } = purpose;
         let answer = match then {
             Then::Create(creating) => {
                 let made = self.created(*creating, result);
                 self.reply(reply, made);
-                self.resume_calls(&key.container);
+                if !self.is_being_destroyed(&key.container) {
+                    self.resume_calls(&key.container);
+                }
                 return;
             }
-            Then::Destroy => deleted(result).map(|()| Vec::new()),
+            Then::Destroy(bundle) => return self.destroyed(&key.container, &bundle, deleted(result)),
             Then::Start => self.started(&key, result),
             Then::StartWith(fresh) => self.started_with(&key, *fresh, result),
             Then::Delete => match deleted(result) {
@@ -189,6 +111,13 @@ impl Shim {
         }
         self.reply(reply, answer);
         self.unqueue(&key);
+    }
+
+    /// Whether a runtime removes what it made in vain: until it has, the id is not free.
+    fn is_being_destroyed(&self, id: &str) -> bool {
+        let destroys =
+            |job: &Job| matches!(job.purpose.then, Then::Destroy(_)) && job.purpose.key.container == id;
+        self.jobs.values().any(destroys)
     }
 
     /// The process is free again: the calls that waited for it go on.

@@ -14,6 +14,7 @@ mod delete;
 mod exec;
 mod exits;
 mod jobs;
+mod launch;
 mod query;
 mod start;
 mod streams;
@@ -33,16 +34,17 @@ pub(crate) use self::create::{PID_FILE, read_pid};
 use self::call::Call;
 use self::container::{Activity, Container, Process};
 use self::delete::Leaving;
-use self::jobs::{Job, Launch};
+use self::jobs::Job;
+use self::launch::Parked;
 use crate::error::{Doing, Error, Kind};
 use crate::events::{Connection, Publisher};
 use crate::log;
 use crate::process::Key;
 use crate::rpc::Peer;
 use crate::source::Source;
-use crate::stdio::{Awaited, Pumps};
-use crate::sys::heap;
+use crate::stdio::Pumps;
 use crate::sys::poll::{Caught, Interest, Poll, Signals};
+use crate::sys::{heap, limits};
 
 /// With no container and no client left, nobody will ever call again: containerd is gone. It reconnects within this time
 /// when it was merely restarted, and has nothing to find here if it does not.
@@ -63,11 +65,12 @@ pub(crate) struct Setup {
     pub(crate) debug: bool,
 }
 
-/// Whom to answer.
+/// Whom to answer, and how long he waits for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Reply {
     client: u32,
     stream: u32,
+    until: Option<Instant>,
 }
 
 /// What a call came to for now.
@@ -105,8 +108,12 @@ struct Shim {
     children: BTreeMap<Pid, Child>,
     jobs: BTreeMap<Pid, Job>,
     /// Calls that wait for a logging program or for the reader of a fifo.
-    launches: BTreeMap<u32, (Launch, Awaited)>,
+    launches: BTreeMap<u32, Parked>,
     leaving: Vec<Leaving>,
+    /// Logging programs that were asked to end, and when they are made to.
+    dismissed: Vec<(Pid, Instant)>,
+    /// No descriptor was left for a new connection: when to look again.
+    accept_at: Option<Instant>,
     pumps: Pumps,
     events: Publisher,
     /// Numbers that are used once: for clients, files in bundles, polls.
@@ -121,6 +128,9 @@ struct Shim {
 pub(crate) fn serve(setup: Setup) -> Result<(), Error> {
     let doing = || "prepare the event loop".to_owned();
     nix::sys::prctl::set_child_subreaper(true).doing(|| "become a subreaper".into())?;
+    if let Err(error) = limits::raise_descriptors() {
+        log::warn(format!("no more descriptors than usual: {error}"));
+    }
     let poll = Poll::new().doing(doing)?;
     let signals = Signals::catch().doing(doing)?;
     poll.add(&signals, Interest::Read, Source::Signals.token()).doing(doing)?;
@@ -137,6 +147,8 @@ pub(crate) fn serve(setup: Setup) -> Result<(), Error> {
         jobs: BTreeMap::new(),
         launches: BTreeMap::new(),
         leaving: Vec::new(),
+        dismissed: Vec::new(),
+        accept_at: None,
         pumps: Pumps::default(),
         events,
         serial: 0,
@@ -157,7 +169,10 @@ impl Shim {
             for source in sources {
                 self.take(source)?;
             }
+            self.look_at_launches();
             self.leave_those_overdue();
+            self.accept_again();
+            self.end_the_stubborn();
             self.publish();
             self.tidy();
         }
@@ -274,8 +289,9 @@ impl Shim {
         if self.stopping.is_none() && self.is_idle() && self.idle_since.elapsed() >= IDLE {
             self.stop();
         }
-        let told =
-            self.events.is_empty() && self.clients.values().all(|(_, interest)| *interest == Interest::Read);
+        let told = self.events.is_empty()
+            && self.dismissed.is_empty()
+            && self.clients.values().all(|(_, interest)| *interest == Interest::Read);
         self.stopping.is_some_and(|deadline| (told && self.jobs.is_empty()) || Instant::now() >= deadline)
     }
 
@@ -291,7 +307,16 @@ impl Shim {
         let idle = self.is_idle().then(|| self.idle_since + IDLE);
         let leaving = self.leaving.iter().map(|leaving| leaving.deadline);
         let tidy = self.tidy_at.filter(|_| self.jobs.is_empty());
-        leaving.chain(idle).chain(self.stopping).chain(tidy).chain(self.events.deadline()).min()
+        let dismissed = self.dismissed.iter().map(|(_, at)| *at);
+        leaving
+            .chain(dismissed)
+            .chain(idle)
+            .chain(self.stopping)
+            .chain(tidy)
+            .chain(self.accept_at)
+            .chain(self.launch_deadline())
+            .chain(self.events.deadline())
+            .min()
     }
 
     fn next_serial(&mut self) -> u32 {

@@ -7,18 +7,22 @@ use protobuf::Message;
 use protobuf::well_known_types::any::Any;
 
 use super::exits::{timestamp, wait_response};
-use super::jobs::{Launch, Purpose, Then, failed};
+use super::jobs::{Purpose, Then, failed};
+use super::launch::Launch;
 use super::{Outcome, Reply, Shim, answer, init};
-use crate::error::{Error, Kind};
+use crate::error::{Doing, Error, Kind};
 use crate::process::{Key, Phase};
 use crate::runtime::{CallIo, argv};
+use crate::sys::fd;
 
 impl Shim {
     pub(super) fn state(&mut self, request: &api::StateRequest) -> Result<Outcome, Error> {
         let key = Key { container: request.id.clone(), exec: request.exec_id.clone() };
         let bundle = self.container(&key.container)?.bundle.display().to_string();
+        let paused = self.process_mut(&init(&key.container)).is_some_and(|init| init.phase == Phase::Paused);
         let process = self.process(&key)?;
         let status = match process.phase {
+            _ if paused => Status::PAUSED, // with its container, however far it has come
             Phase::Created => Status::CREATED,
             Phase::Running => Status::RUNNING,
             Phase::Paused => Status::PAUSED,
@@ -91,6 +95,8 @@ impl Shim {
 
     pub(super) fn stats(&mut self, request: &api::StatsRequest) -> Result<Outcome, Error> {
         let none = || Error::new(Kind::NotFound, format!("container {}: it has no cgroup", request.id));
+        // Files that cannot be opened count as absent below: zeros would look like the truth.
+        fd::null().doing(|| "read the container's statistics".into())?;
         let metrics = self.container(&request.id)?.cgroup.as_ref().ok_or_else(none)?.metrics()?;
         answer(&api::StatsResponse { stats: Some(metrics).into(), ..Default::default() })
     }

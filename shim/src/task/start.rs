@@ -9,7 +9,8 @@ use protobuf::Message;
 
 use super::container::Activity;
 use super::create::{PID_FILE, Setting, read_pid};
-use super::jobs::{Fresh, Launch, Purpose, Then, failed};
+use super::jobs::{Fresh, Purpose, Then, failed};
+use super::launch::Launch;
 use super::{Child, Outcome, Reply, Shim};
 use crate::cgroup::Cgroup;
 use crate::error::{Doing, Error, Kind};
@@ -61,7 +62,8 @@ impl Shim {
         let file = bundle.join(format!("exec-{serial}.json"));
         write_private(&file, &process.spec)?;
         let mut opened = self
-            .open_streams(&key.container, &Setting { bundle: &bundle, options: &options, places: &places })?;
+            .open_streams(key, &Setting { bundle: &bundle, options: &options, places: &places })
+            .inspect_err(|_| drop(std::fs::remove_file(&file)))?;
         let pid_file = bundle.join(format!("exec-{serial}.pid"));
         let line = argv::exec(&argv::Execution {
             id: &key.container,
@@ -138,9 +140,7 @@ impl Shim {
             drop(std::fs::remove_file(pid_file.with_extension("json")));
         }
         if outcome.is_err() {
-            if let Some(pid) = logger {
-                drop(crate::sys::wait::kill(pid, 15));
-            }
+            self.dismiss(logger);
             // It may run, but nobody could follow it.
             if let Some(pid) = self.process_mut(key).and_then(|process| process.pid) {
                 drop(crate::sys::wait::kill(pid, 9));

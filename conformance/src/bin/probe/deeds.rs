@@ -13,7 +13,7 @@ use nix::sched::CloneFlags;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
-use crate::{contain, net, reach, show, sys};
+use crate::{contain, net, reach, show, sys, terminal};
 
 /// What `probe` without arguments prints.
 pub(crate) const LIST: &str = "\
@@ -21,7 +21,7 @@ deeds: show | env | args | stdin | print TEXT | err TEXT | exit N | wait | stop 
        read F | cat F | write F TEXT | append F TEXT | copy A B | touch F | mkdir D | rmdir D | unlink F | list D | stat F | link T F
        readlink F | chmod MODE F | chown UID GID F | mknod F c|b MAJOR MINOR | open F r|w
        mount SRC DST TYPE FLAGS | umount D | unshare WHAT | sethostname NAME | setuid N | setgid N | kill PID SIGNAL
-       syscall NUMBER | socket FAMILY | notify TEXT | serve ADDRESS TEXT | contain ROOT PROGRAM | get HOST:PORT PATH | spawn N | orphan CODE";
+       syscall NUMBER | socket FAMILY | notify TEXT | serve ADDRESS TEXT | contain ROOT PROGRAM | get HOST:PORT PATH | spawn N | orphan CODE | reopen TEXT";
 
 type Outcome = Result<Option<ExitCode>, String>;
 
@@ -147,6 +147,7 @@ fn kernel(words: &[&str]) -> Option<io::Result<()>> {
         ["kill", pid, signal] => kill(pid, signal),
         ["socket", family] => socket(family),
         ["notify", text] => notify(text),
+        ["reopen", text] => terminal::reopen(text),
         ["spawn", count] => count.parse().map_err(io::Error::other).and_then(spawn),
         ["orphan", code] => orphan(code),
         ["eat", mebibytes] => mebibytes.parse().map_err(io::Error::other).map(eat),

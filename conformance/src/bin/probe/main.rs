@@ -12,6 +12,7 @@ mod net;
 mod reach;
 mod show;
 mod sys;
+mod terminal;
 
 use std::io::Write;
 use std::process::ExitCode;
