@@ -5,6 +5,7 @@
 mod binds;
 mod budget;
 mod caps;
+mod cgroup_trees;
 mod cgroups;
 mod checkpoint;
 mod cli_runc;
@@ -50,6 +51,7 @@ pub(crate) const ALL: &[&[Case]] = &[
     mounts::CASES,
     binds::CASES,
     cgroups::CASES,
+    cgroup_trees::CASES,
     device_rules::CASES,
     systemd::CASES,
     seccomp::CASES,

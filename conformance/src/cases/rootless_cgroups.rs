@@ -161,6 +161,11 @@ fn scope(ctx: &Ctx) -> Result<()> {
         |name: &str| std::fs::read_to_string(in_tree(&path).join(name)).map(|text| text.trim().to_owned());
     ensure!(file("pids.max").context("read the limit")? == "20", "pids.max is {}", file("pids.max")?);
     lives(ctx, &somebody, &id)?;
+    std::fs::create_dir(in_tree(&path).join("below"))?;
+    let words = ["exec", "--cgroup", "below", &id, "/probe", "cat", "/proc/self/cgroup"];
+    let seen = somebody.rt(ctx, &words)?.success()?.out;
+    ensure!(seen.trim().ends_with(".scope/below"), "exec --cgroup went to {seen}");
+    somebody.rt(ctx, &["exec", "--cgroup", "nowhere", &id, "/probe", "exit", "0"])?.code(255)?;
     ensure!(file("pids.max")? == "30", "after the update pids.max is {}", file("pids.max")?);
     somebody.rt(ctx, &["delete", "--force", &id])?.success()?;
     ensure!(!in_tree(&path).exists(), "the scope is left");

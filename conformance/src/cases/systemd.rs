@@ -83,6 +83,12 @@ pub(crate) const CASES: &[Case] = &[
         run: sum,
     },
     Case {
+        name: "systemd/an-update-keeps-the-oom-group",
+        source: "runc: memory.oom.group is OOMPolicy, since systemd writes the file from it; kubelet asks for the group",
+        needs: NEEDS,
+        run: oom_group,
+    },
+    Case {
         name: "systemd/annotations-are-properties",
         source: "runc docs/systemd.md: org.systemd.property",
         needs: NEEDS,
@@ -176,6 +182,16 @@ fn sum(ctx: &Ctx) -> Result<()> {
     ctx.rt(&["update", "--memory", "157286400", &id])?.success()?;
     let said = (property(&unit, "MemorySwapMax")?, file(&unit, "memory.swap.max")?);
     ensure!(said == ("52428800".to_owned(), "52428800".to_owned()), "{said:?}");
+    Ok(())
+}
+
+fn oom_group(ctx: &Ctx) -> Result<()> {
+    let group = json!({"unified": {"memory.oom.group": "1"}});
+    let (id, unit) = started(ctx, |config| put(config, "/linux/resources", group))?;
+    let before = file(&unit, "memory.oom.group")?;
+    ctx.rt(&["update", "--memory", "157286400", &id])?.success()?;
+    let seen = (before, file(&unit, "memory.oom.group")?, file(&unit, "memory.max")?);
+    ensure!(seen == ("1".to_owned(), "1".to_owned(), "157286400".to_owned()), "{seen:?}");
     Ok(())
 }
 

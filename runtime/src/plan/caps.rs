@@ -49,6 +49,7 @@ const ORDER: [Capability; 41] = [
     C::CheckpointRestore,
 ];
 
+pub const CHOWN: u8 = 0;
 pub const SETGID: u8 = 6;
 pub const SETUID: u8 = 7;
 pub const SYS_ADMIN: u8 = 21;

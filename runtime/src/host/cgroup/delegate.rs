@@ -10,8 +10,9 @@ use crate::state;
 pub(super) fn give(plan: &Cgroup, record: &state::Cgroup) -> Result<(), Error> {
     let Some(owner) = plan.owner else { return Ok(()) };
     let Some(dir) = record.dirs.iter().find(|dir| dir.version == 2) else { return Ok(()) };
-    // Since Linux 4.15.
-    let list = std::fs::read_to_string("/sys/kernel/cgroup/delegate").unwrap_or_default();
+    // Since Linux 4.15; the specification names what there was before, and what a masked /sys does not show.
+    let list = std::fs::read_to_string("/sys/kernel/cgroup/delegate")
+        .unwrap_or_else(|_| "cgroup.procs\ncgroup.subtree_control\ncgroup.threads".to_owned());
     change(&dir.path, owner)?;
     // One without its controller, or of a later kernel, is not there.
     let files = list.lines().map(|name| dir.path.join(name)).filter(|path| path.exists());

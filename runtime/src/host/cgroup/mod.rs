@@ -19,7 +19,7 @@ mod tree;
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use crate::error::Error;
 use crate::plan::cgroup::systemd::{Bus, Property, Scope};
@@ -70,9 +70,19 @@ impl Made {
     pub fn attach_everywhere(&self, pid: i32) -> Result<(), Error> {
         match (&self.later, &self.record.driver) {
             (Some(later), _) => make::around(&later.plan, &later.scope, pid),
-            (None, state::Driver::Systemd { unit, user: true }) => systemd::attach(unit, Bus::User, pid),
+            (None, state::Driver::Systemd { unit, user: true }) => {
+                systemd::attach(unit, &self.below(unit), Bus::User, pid)
+            }
             _ => enter(self.record.dirs.iter(), pid),
         }
+    }
+
+    /// Where in the scope's part of the tree: `/` is the scope itself.
+    fn below(&self, unit: &str) -> String {
+        let path = self.record.dirs.iter().find(|dir| dir.version == 2).map(|dir| dir.path.as_path());
+        let parts = path.into_iter().flat_map(Path::components).skip_while(|part| part.as_os_str() != unit);
+        let below: PathBuf = std::iter::once(Component::RootDir).chain(parts.skip(1)).collect();
+        below.to_string_lossy().into_owned()
     }
 
     /// For the state file.

@@ -93,8 +93,8 @@ pub fn plan(
     };
     let enforce = if privileged { Need::Required } else { Need::BestEffort };
     let devices = devices::plan(resources.devices().as_deref().unwrap_or_default(), enforce)?;
-    // Only root gives away, and an ordinary user's container is that user's already.
-    let owner = if privileged { owner::owner(spec) } else { None };
+    // Root of a user namespace gives to another id of it: podman's containers with ids of their own.
+    let owner = facts.caller.may(caps::CHOWN).then(|| owner::owner(spec, facts.caller.uid)).flatten();
     let has_v1 = places.iter().any(|place| place.version == Version::V1);
     let unified = if has_v1 && !privileged { Need::BestEffort } else { Need::Required };
     Ok(Cgroup { manager, scope, places, settings, devices, owner, need, unified })

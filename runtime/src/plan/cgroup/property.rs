@@ -36,6 +36,11 @@ pub const WEIGHT: &str = "CPUWeight";
 pub const IDLE: u64 = 0;
 pub const IDLE_SINCE: u32 = 252;
 
+/// Whether all processes go with one that memory ran out for: `memory.oom.group`, which systemd writes from this. Of scopes since
+/// `OOM_SINCE`, and only when they start.
+pub const OOM: &str = "OOMPolicy";
+pub const OOM_SINCE: u32 = 253;
+
 const PREFIX: &str = "org.systemd.property.";
 
 /// In the order of their names. `...Sec` is a number of seconds for systemd's `...USec`.

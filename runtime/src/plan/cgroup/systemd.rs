@@ -70,9 +70,21 @@ pub(super) fn plan(
         properties.push(Property::new(accounting, Value::Bool(true)));
     }
     properties.extend(limits::limits(resources)?);
+    properties.extend(oom_policy(resources));
     let annotations = spec.annotations().iter().flatten().map(|(key, value)| (key.as_str(), value.as_str()));
     properties.extend(property::from_annotations(annotations)?);
     Ok(Scope { unit, slice, bus, properties })
+}
+
+/// Of a delegated scope systemd would write 0 with the next change of its memory.
+fn oom_policy(resources: &LinuxResources) -> Option<Property> {
+    let group = resources.unified().as_ref()?.get("memory.oom.group")?;
+    let policy = match group.trim() {
+        "0" => "continue",
+        "1" => "kill",
+        _ => return None,
+    };
+    Some(Property::new(property::OOM, Value::Text(policy.to_owned())))
 }
 
 /// A name that systemd takes for one unit, and nothing that could be a path or a second word.

@@ -51,11 +51,11 @@ pub(super) fn stop(unit: &str, bus: Bus) -> Result<(), Error> {
     Ok(())
 }
 
-/// Puts another process into the scope: a rootless caller may not write to its files from outside.
-pub(super) fn attach(unit: &str, bus: Bus, pid: i32) -> Result<(), Error> {
+/// Puts another process into the scope, or `below` it: a rootless caller may not write to its files from outside.
+pub(super) fn attach(unit: &str, below: &str, bus: Bus, pid: i32) -> Result<(), Error> {
     let mut body = Body::default();
     body.text(unit);
-    body.text("/");
+    body.text(below);
     body.array(4, |pids| pids.u32(pid.cast_unsigned()));
     let attached = Connection::open(bus)?.manager("AttachProcessesToUnit", "ssau", &body);
     attached.map(drop).map_err(|refused| at(unit, "enter", refused))
@@ -77,10 +77,15 @@ pub(super) fn set(unit: &str, bus: Bus, properties: &[Property]) -> Result<(), E
 
 /// Without what this systemd is too old for; the files get it all the same.
 fn known(connection: &mut Connection, properties: &[Property]) -> Result<Vec<Property>, Error> {
-    let is_idle = |one: &Property| one.name == property::WEIGHT && one.value == Value::U64(property::IDLE);
+    let since = |one: &Property| match (one.name.as_str(), &one.value) {
+        (property::WEIGHT, Value::U64(property::IDLE)) => property::IDLE_SINCE,
+        (property::OOM, _) => property::OOM_SINCE,
+        _ => 0,
+    };
     let mut properties = properties.to_vec();
-    if properties.iter().any(is_idle) && connection.release()? < property::IDLE_SINCE {
-        properties.retain(|one| !is_idle(one));
+    if properties.iter().any(|one| since(one) > 0) {
+        let release = connection.release()?;
+        properties.retain(|one| since(one) <= release);
     }
     Ok(properties)
 }
