@@ -3,9 +3,12 @@
 //! Invariant: after `unmount_under` nothing is mounted below that directory.
 
 mod flags;
+mod fuse;
 mod inside;
+mod layers;
 mod overlay;
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use containerd_shim_protos::types::mount::Mount;
@@ -13,9 +16,15 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+use self::flags::{Looped, Owners, Parsed};
 use self::inside::Inside;
 use crate::error::{Doing, Error};
+use crate::sys::idmap::{self, Access};
+use crate::sys::loops::{self, Device};
 use crate::sys::{child, fd};
+
+/// Where layers with shifted owners are while their overlay is mounted: beside the root filesystem.
+const LAYERS: &str = "coracle-layers";
 
 /// Mounts each of `mounts` on `target`, the later over the earlier; on failure all are undone.
 pub(crate) fn mount_all(mounts: &[Mount], target: &Path) -> Result<(), Error> {
@@ -46,38 +55,78 @@ impl Place<'_> {
 }
 
 fn mount_one(asked: &Mount, place: &Place) -> Result<(), Error> {
+    if let Some(helper) = fuse::helper(&asked.type_) {
+        return place.with(|path| fuse::mount(asked, helper, path));
+    }
     let parsed = flags::parse(&asked.options)?;
-    let (data, _dir) = overlay::shorten(&asked.type_, parsed.data)?;
+    let users = parsed.owners.as_ref().map(users).transpose()?;
+    mount_plain(asked, place, (&parsed, users.as_ref()))?;
+    // An overlay's layers are shifted, not the overlay itself.
+    match users {
+        Some(users) if asked.type_ != "overlay" => place.with(|path| {
+            let doing = || format!("shift the owners of {}", asked.source);
+            let copy = idmap::copy(path, &users, Access::AsBefore).doing(doing)?;
+            idmap::attach(&copy, path).doing(doing)
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn users(owners: &Owners) -> Result<OwnedFd, Error> {
+    idmap::users(&owners.uids, &owners.gids)
+        .doing(|| "make a user namespace with the ids of the mount".into())
+}
+
+/// The propagation flags, which take a call of their own.
+const PROPAGATION: MsFlags =
+    MsFlags::MS_PRIVATE.union(MsFlags::MS_SHARED).union(MsFlags::MS_SLAVE).union(MsFlags::MS_UNBINDABLE);
+
+fn mount_plain(
+    asked: &Mount,
+    place: &Place,
+    (parsed, users): (&Parsed, Option<&OwnedFd>),
+) -> Result<(), Error> {
     let shown = place.root.join(place.inner.trim_start_matches('/'));
     let doing = || format!("mount {} {} on {}", asked.type_, asked.source, shown.display());
-    let later = MsFlags::MS_REC
-        | MsFlags::MS_PRIVATE
-        | MsFlags::MS_SHARED
-        | MsFlags::MS_SLAVE
-        | MsFlags::MS_UNBINDABLE;
-    let first = parsed.flags.difference(later.difference(MsFlags::MS_REC));
+    let (data, _layers) = match users {
+        Some(users) if asked.type_ == "overlay" => {
+            let (data, layers) = layers::shift(&parsed.data, users, place.root.with_file_name(LAYERS))?;
+            (data, Some(layers))
+        }
+        _ => (parsed.data.clone(), None),
+    };
+    let (data, _dir) = overlay::shorten(&asked.type_, data)?;
+    let device = parsed.looped.map(|how| device(asked, parsed.flags, how)).transpose()?;
+    let source = device.as_ref().map_or(Path::new(&asked.source), |device| &device.path);
+    let first = parsed.flags.difference(PROPAGATION);
     let kind = Some(asked.type_.as_str()).filter(|kind| !kind.is_empty() && *kind != "bind");
-    let (source, data) = (Some(asked.source.as_str()), Some(data.as_str()));
-    place.with(|path| mount(source, path, kind, first, data).doing(doing))?;
+    place.with(|path| mount(Some(source), path, kind, first, Some(data.as_str())).doing(doing))?;
     let change =
         |flags| place.with(|path| mount(None::<&str>, path, None::<&str>, flags, None::<&str>).doing(doing));
     if first.contains(MsFlags::MS_BIND) && !first.difference(MsFlags::MS_BIND | MsFlags::MS_REC).is_empty() {
         // The kernel ignores every flag but MS_REC when it binds: they take a second call.
         change(first | MsFlags::MS_REMOUNT)?;
     }
-    let propagation = parsed.flags.intersection(later.difference(MsFlags::MS_REC));
+    let propagation = parsed.flags.intersection(PROPAGATION);
     if !propagation.is_empty() {
         change(propagation | parsed.flags.intersection(MsFlags::MS_REC))?;
     }
     Ok(())
 }
 
-/// Unmounts everything at and below `dir`, the newest first.
+fn device(asked: &Mount, flags: MsFlags, how: Looped) -> Result<Device, Error> {
+    let wanted = loops::Use { read_only: flags.contains(MsFlags::MS_RDONLY), direct: how == Looped::Direct };
+    loops::attach(Path::new(&asked.source), wanted).doing(|| format!("make {} a block device", asked.source))
+}
+
+/// Unmounts everything at and below `dir`, a root filesystem, the newest first.
 pub(crate) fn unmount_under(dir: &Path) -> Result<(), Error> {
     let dir = real(dir);
     let table =
         std::fs::read_to_string("/proc/self/mountinfo").doing(|| "read /proc/self/mountinfo".into())?;
-    for Mounted { place, kind } in mounted_under(&table, &dir).into_iter().rev() {
+    // Of a shim that was killed while it mounted an overlay.
+    let layers = mounted_under(&table, &dir.with_file_name(LAYERS));
+    for Mounted { place, kind } in layers.into_iter().chain(mounted_under(&table, &dir)).rev() {
         let doing = || format!("unmount {}", place.display());
         if kind == "overlay" {
             let root = fd::open_path(&place, OFlag::O_PATH | OFlag::O_NOFOLLOW).doing(doing)?;

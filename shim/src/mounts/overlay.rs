@@ -31,7 +31,7 @@ pub(super) fn shorten(kind: &str, data: Vec<String>) -> Result<(String, Option<F
     if joined.len() < PAGE { Ok((joined, Some(dir))) } else { Err(too_long()) }
 }
 
-fn replace(option: &str, shared: &str, short: &str) -> String {
+pub(super) fn replace(option: &str, shared: &str, short: &str) -> String {
     match option.strip_prefix("lowerdir=") {
         None => option.to_owned(),
         Some(layers) => {
@@ -45,7 +45,7 @@ fn replace(option: &str, shared: &str, short: &str) -> String {
 }
 
 /// The longest directory that all of `layers` lie in.
-fn common_dir(layers: &str) -> Option<String> {
+pub(super) fn common_dir(layers: &str) -> Option<String> {
     let mut layers = layers.split(':');
     let mut shared = Path::new(layers.next()?).parent()?;
     for layer in layers {

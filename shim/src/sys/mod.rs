@@ -6,7 +6,9 @@
 pub(crate) mod child;
 pub(crate) mod fd;
 pub(crate) mod heap;
+pub(crate) mod idmap;
 pub(crate) mod limits;
+pub(crate) mod loops;
 pub(crate) mod poll;
 pub(crate) mod socket;
 pub(crate) mod tty;

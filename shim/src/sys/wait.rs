@@ -58,6 +58,21 @@ pub(crate) fn ended(whose: Whose, keep: Keep) -> io::Result<Option<Ended>> {
     Ok(Some(Ended { pid: Pid::from_raw(pid), status }))
 }
 
+/// Waits until `pid`, a child, has ended: for one whose end is near. It stays a zombie.
+pub(crate) fn until_ended(pid: Pid) -> io::Result<()> {
+    let id = libc::id_t::try_from(pid.as_raw()).unwrap_or(0);
+    // SAFETY: siginfo_t is plain old data for which all zeroes is a valid value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    loop {
+        // SAFETY: `info` is a live, writable siginfo_t; the other arguments are plain numbers.
+        let result = unsafe { libc::waitid(libc::P_PID, id, &raw mut info, libc::WEXITED | libc::WNOWAIT) };
+        match Errno::result(result) {
+            Err(Errno::EINTR) => {}
+            result => return Ok(result.map(drop)?),
+        }
+    }
+}
+
 /// Sends `signal` to `pid`, real-time ones included.
 pub(crate) fn kill(pid: Pid, signal: u32) -> io::Result<()> {
     let number = i32::try_from(signal).map_err(|_| io::Error::from(Errno::EINVAL))?;
