@@ -1,6 +1,6 @@
 //! A shim without containerd: started from a bundle as containerd starts it, and spoken to on its socket, for what ctr cannot ask.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -61,9 +61,14 @@ impl<'a> Lone<'a> {
 
     /// Create: the fields beyond the id, the bundle and the options are for the caller.
     pub(super) fn creation(&self) -> Result<Message> {
+        self.creation_by(&self.ctx.binaries.join("runtime"))
+    }
+
+    /// The same by another runtime.
+    pub(super) fn creation_by(&self, runtime: &Path) -> Result<Message> {
         let root = self.ctx.path("roots").display().to_string();
-        let options = Message::default().with(1, "containerd.runc.v1.Options");
-        let options = options.with(2, Message::default().with(7, root));
+        let options = Message::default().with(6, runtime.display().to_string()).with(7, root);
+        let options = Message::any("containerd.runc.v1.Options", "").with(2, options);
         Ok(self.init().with(2, self.bundle.path()?).with(10, options))
     }
 

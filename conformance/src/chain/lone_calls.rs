@@ -1,5 +1,6 @@
 //! Calls that go wrong, or come at the wrong moment, and what becomes of the others.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use super::lone::{Lone, NEEDS, of, refusal, says, shim, spec};
 use super::ttrpc::number;
 use crate::case::{Case, Ctx};
 use crate::needs::Need;
+use crate::process;
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -37,6 +39,12 @@ pub(crate) const CASES: &[Case] = &[
         source: "ARCHITECTURE: coracle.json",
         needs: NEEDS,
         run: failed_create,
+    },
+    Case {
+        name: "chain/shim-id-is-free-when-nothing-is-left",
+        source: "ARCHITECTURE: what was made in vain",
+        needs: NEEDS,
+        run: made_in_vain,
     },
     Case {
         name: "chain/shim-waits-for-a-deleted-exec",
@@ -183,5 +191,22 @@ fn paused(ctx: &Ctx) -> Result<()> {
     shim.client.call("Resume", &init)?;
     ensure!(state == PAUSED, "its state is {state}");
     ensure!(number(&shim.client.call("State", &exec)?, 4) == 2, "it does not run again");
+    shim.end()
+}
+
+/// A runtime that makes something and does not say what: it is removed, and until then nobody else gets the id.
+fn made_in_vain(ctx: &Ctx) -> Result<()> {
+    let mut shim = Lone::start(ctx, &["stop"])?;
+    let (runtime, gate) = (ctx.path("runtime"), shim.fifo("gate")?);
+    let text =
+        format!("#!/bin/sh\ncase \" $* \" in *\" delete --force \"*) read word <{};; esac\n", gate.display());
+    std::fs::write(&runtime, text)?;
+    std::fs::set_permissions(&runtime, std::fs::Permissions::from_mode(0o755))?;
+    let creation = shim.creation_by(&runtime)?;
+    says(&refusal(shim.client.call("Create", &creation))?, "init.pid: No such file")?;
+    says(&refusal(shim.client.call("Create", &creation))?, "it exists already")?;
+    std::fs::write(&gate, "go\n")?;
+    let real = shim.creation()?;
+    process::until("the id is free", PATIENCE, || Ok(shim.client.call("Create", &real).is_ok()))?;
     shim.end()
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use super::reader::Unread;
 use crate::error::Error;
@@ -13,6 +14,9 @@ use crate::sys::fd;
 use crate::sys::poll::{Interest, Poll};
 
 const BUFFER: usize = 16 * 1024;
+
+/// How soon to look again at a stream of which no poll tells.
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// What a terminal holds of a process's output beyond what it tells: the kernel's buffers between its two sides (tty_buffer.c).
 const UNTOLD: usize = 64 * 1024;
@@ -144,10 +148,10 @@ enum Flow {
 }
 
 impl Flow {
-    fn polled(&self) -> (BorrowedFd<'_>, Interest) {
+    fn polled(&self) -> Option<(BorrowedFd<'_>, Interest)> {
         match self {
-            Flow::Moves(pump) => pump.polled(),
-            Flow::Arrived(unread) => (unread.as_fd(), Interest::Read),
+            Flow::Moves(pump) => Some(pump.polled()),
+            Flow::Arrived(unread) => unread.polled().map(|fd| (fd, Interest::Read)),
         }
     }
 
@@ -164,6 +168,8 @@ impl Flow {
 pub(crate) struct Pumps {
     flows: BTreeMap<u32, (Key, Flow)>,
     serial: u32,
+    /// When to look at the streams of which no poll tells.
+    pub(crate) look_at: Option<Instant>,
 }
 
 impl Pumps {
@@ -174,8 +180,10 @@ impl Pumps {
     }
 
     fn watch(&mut self, poll: &Poll, serial: u32, owned: (Key, Flow)) -> io::Result<()> {
-        let (fd, interest) = owned.1.polled();
-        poll.add(fd, interest, Source::Pump(serial).token())?;
+        match owned.1.polled() {
+            Some((fd, interest)) => poll.add(fd, interest, Source::Pump(serial).token())?,
+            None => self.look_at = Some(Instant::now() + GLANCE),
+        }
         self.flows.insert(serial, owned);
         Ok(())
     }
@@ -217,6 +225,17 @@ impl Pumps {
         Some((owner, direction))
     }
 
+    /// Those that may have something to do though no poll has told of them, when it is time to look.
+    pub(crate) fn overlooked(&mut self) -> Vec<u32> {
+        if self.look_at.take_if(|at| Instant::now() >= *at).is_none() {
+            return Vec::new();
+        }
+        let overlooked = self.flows.iter().filter(|(_, (_, flow))| flow.polled().is_none());
+        let serials: Vec<u32> = overlooked.map(|(serial, _)| *serial).collect();
+        self.look_at = (!serials.is_empty()).then(|| Instant::now() + GLANCE);
+        serials
+    }
+
     /// From now on, what has been written until now is owed to these streams' readers.
     pub(crate) fn count(&mut self, serials: &[u32]) {
         for serial in serials {
@@ -239,7 +258,9 @@ impl Pumps {
     /// Its descriptors leave the poll first: a copy of one that a starting child still holds would keep it there.
     fn take(&mut self, poll: &Poll, serial: u32) -> Option<(Key, Flow)> {
         let (owner, flow) = self.flows.remove(&serial)?;
-        drop(poll.remove(flow.polled().0));
+        if let Some((fd, _)) = flow.polled() {
+            drop(poll.remove(fd));
+        }
         Some((owner, flow))
     }
 }

@@ -56,7 +56,7 @@ fn await_reader(path: &Path) -> Result<Fifo, Error> {
     let own = both_ways(path)?;
     let end = fd::open_path(path, OFlag::O_WRONLY | OFlag::O_NONBLOCK).doing(doing)?;
     drop(own); // from here on every reader is the client
-    let notice = match opening_of(path) {
+    let notice = match watch(path, AddWatchFlags::IN_OPEN) {
         Ok(opened) => Notice::Told(opened),
         Err(_) => Notice::Asked(end.try_clone().doing(doing)?),
     };
@@ -67,10 +67,10 @@ fn await_reader(path: &Path) -> Result<Fifo, Error> {
     Ok(Fifo { end, missing: Some(Missing { path: path.to_owned(), notice }) })
 }
 
-fn opening_of(path: &Path) -> nix::Result<Inotify> {
-    let opened = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
-    opened.add_watch(path, AddWatchFlags::IN_OPEN)?;
-    Ok(opened)
+fn watch(path: &Path, events: AddWatchFlags) -> nix::Result<Inotify> {
+    let watched = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+    watched.add_watch(path, events)?;
+    Ok(watched)
 }
 
 impl Missing {
@@ -104,7 +104,8 @@ impl Missing {
 pub(crate) struct Unread {
     /// For reading: the reader sees the end of the fifo behind what is in it.
     own: OwnedFd,
-    taken: Inotify,
+    /// Without it `count` has to be asked again and again.
+    taken: Option<Inotify>,
 }
 
 impl Unread {
@@ -121,24 +122,20 @@ impl Unread {
         }
         let path = PathBuf::from(format!("/proc/self/fd/{}", writer.as_raw_fd()));
         let own = fd::open_path(&path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
-        let taken = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
-        taken.add_watch(&path, AddWatchFlags::IN_ACCESS | AddWatchFlags::IN_CLOSE_NOWRITE)?;
+        let taken = watch(&path, AddWatchFlags::IN_ACCESS | AddWatchFlags::IN_CLOSE_NOWRITE).ok();
         let unread = Unread { own, taken };
         Ok((unread.count() > 0).then_some(unread))
     }
 
     /// How many bytes; none when the reader is gone.
     pub(crate) fn count(&self) -> usize {
-        let closed = self.taken.read_events().is_ok_and(|events| {
-            events.iter().any(|event| event.mask.contains(AddWatchFlags::IN_CLOSE_NOWRITE))
-        });
+        let events = self.taken.as_ref().and_then(|taken| taken.read_events().ok()).unwrap_or_default();
+        let closed = events.iter().any(|event| event.mask.contains(AddWatchFlags::IN_CLOSE_NOWRITE));
         if closed { 0 } else { fd::pending(&self.own).unwrap_or(0) }
     }
-}
 
-impl AsFd for Unread {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.taken.as_fd()
+    pub(super) fn polled(&self) -> Option<BorrowedFd<'_>> {
+        self.taken.as_ref().map(AsFd::as_fd)
     }
 }
 

@@ -170,6 +170,7 @@ impl Shim {
                 self.take(source)?;
             }
             self.look_at_launches();
+            self.pumps.overlooked().into_iter().for_each(|serial| self.pump(serial));
             self.leave_those_overdue();
             self.accept_again();
             self.end_the_stubborn();
@@ -185,11 +186,7 @@ impl Shim {
             Source::Signals => self.take_signals()?,
             Source::Events => self.events.receive(),
             Source::Client(serial) => self.receive(serial),
-            Source::Pump(serial) => {
-                if let Some((owner, direction)) = self.pumps.ready(&self.poll, serial) {
-                    self.pump_ended(&owner, serial, direction);
-                }
-            }
+            Source::Pump(serial) => self.pump(serial),
             Source::Oom(serial) => self.oom(serial),
             Source::Launch(serial) => self.awaited_spoke(serial),
         }
@@ -315,6 +312,7 @@ impl Shim {
             .chain(tidy)
             .chain(self.accept_at)
             .chain(self.launch_deadline())
+            .chain(self.pumps.look_at)
             .chain(self.events.deadline())
             .min()
     }

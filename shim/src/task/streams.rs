@@ -49,7 +49,13 @@ impl Shim {
         Ok(())
     }
 
-    pub(super) fn pump_ended(&mut self, owner: &Key, serial: u32, direction: Direction) {
+    pub(super) fn pump(&mut self, serial: u32) {
+        if let Some((owner, direction)) = self.pumps.ready(&self.poll, serial) {
+            self.pump_ended(&owner, serial, direction);
+        }
+    }
+
+    fn pump_ended(&mut self, owner: &Key, serial: u32, direction: Direction) {
         let Some(process) = self.process_mut(owner) else { return };
         match direction {
             Direction::Input if process.streams.terminal.is_some() && process.stdin_closed => {
