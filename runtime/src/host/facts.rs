@@ -72,6 +72,12 @@ fn caller() -> Result<Caller, Error> {
     Ok(Caller { uid, outer_uid, gid, effective, bounding, user_ns, setgroups, network, ignored_signals })
 }
 
+/// The caller as the world outside of his user namespace counts.
+pub(super) fn outer_uid() -> u32 {
+    let uid = nix::unistd::geteuid().as_raw();
+    std::fs::read_to_string("/proc/self/uid_map").map_or(uid, |map| outer(&map, uid))
+}
+
 /// By the lines of a map: inside, outside, count.
 fn outer(map: &str, id: u32) -> u32 {
     let line = |line: &str| {

@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+
 use super::{check, owned};
 
 const PROG_LOAD: libc::c_int = 5;
@@ -71,8 +73,25 @@ fn number(fd: BorrowedFd<'_>) -> u32 {
     fd.as_raw_fd().cast_unsigned()
 }
 
-/// Has the kernel check and keep a cgroup device program.
+/// Has the kernel check and keep a cgroup device program. Before Linux 5.11 a program counts as locked memory of its user, whose
+/// limit (64 KiB of all that root's containers have) is no limit for root: where it is in the way it is lifted for the moment, since what is made
+/// next inherits it.
 pub fn load(program: &[u64]) -> io::Result<OwnedFd> {
+    match load_once(program) {
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+            let (soft, hard) = getrlimit(Resource::RLIMIT_MEMLOCK)?;
+            if setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).is_err() {
+                return Err(error);
+            }
+            let loaded = load_once(program);
+            setrlimit(Resource::RLIMIT_MEMLOCK, soft, hard)?;
+            loaded
+        }
+        other => other,
+    }
+}
+
+fn load_once(program: &[u64]) -> io::Result<OwnedFd> {
     let license = c"Apache-2.0";
     let mut attr = Load {
         kind: TYPE_CGROUP_DEVICE,
@@ -82,6 +101,10 @@ pub fn load(program: &[u64]) -> io::Result<OwnedFd> {
         ..Load::default()
     };
     owned(bpf(PROG_LOAD, &mut attr)?)
+}
+
+fn is_gone(opened: &io::Result<OwnedFd>) -> bool {
+    opened.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ENOENT))
 }
 
 /// Puts a program in force for a cgroup and everything below it.
@@ -118,8 +141,8 @@ pub fn attached(cgroup: impl AsFd) -> io::Result<Vec<OwnedFd>> {
     };
     bpf(PROG_QUERY, &mut attr)?;
     let count = usize::try_from(attr.count).unwrap_or(0);
-    ids.iter()
-        .take(count)
-        .map(|id| owned(bpf(PROG_GET_FD_BY_ID, &mut ById { id: *id, ..ById::default() })?))
-        .collect()
+    let open = |id: &u32| bpf(PROG_GET_FD_BY_ID, &mut ById { id: *id, ..ById::default() }).and_then(owned);
+    // One may have gone since it was counted.
+    let there = ids.iter().take(count).map(open).filter(|one| !is_gone(one));
+    there.collect()
 }

@@ -55,13 +55,16 @@ pub(super) fn from_annotations<'a>(
         if name.len() < 3 || !name.starts_with(|c: char| c.is_ascii_uppercase()) || !is_letters(name) {
             return Err(invalid(&field, "is no name of a property"));
         }
-        let value = parse(text.trim()).ok_or_else(|| invalid(&field, format!("{text:?} is no value")))?;
+        let text = text.trim();
         all.push(match name.strip_suffix("Sec").filter(|stem| !stem.ends_with('U')) {
             Some(stem) => {
-                let value = microseconds(&value).ok_or_else(|| invalid(&field, "is no number of seconds"))?;
-                Property { name: format!("{stem}USec"), value }
+                let value = microseconds(text).ok_or_else(|| invalid(&field, "is no number of seconds"))?;
+                Property { name: format!("{stem}USec"), value: Value::U64(value) }
             }
-            None => Property { name: name.to_owned(), value },
+            None => {
+                let value = parse(text).ok_or_else(|| invalid(&field, format!("{text:?} is no value")))?;
+                Property { name: name.to_owned(), value }
+            }
         });
     }
     all.sort_by(|one, other| one.name.cmp(&other.name));
@@ -72,34 +75,93 @@ fn is_letters(name: &str) -> bool {
     name.chars().all(|c| c.is_ascii_alphabetic())
 }
 
-fn microseconds(value: &Value) -> Option<Value> {
-    let seconds = match value {
-        Value::I32(seconds) => u64::try_from(*seconds).ok()?,
-        Value::I64(seconds) => u64::try_from(*seconds).ok()?,
-        Value::U32(seconds) => u64::from(*seconds),
-        Value::U64(seconds) => *seconds,
+/// Whole seconds of any type, or a fraction in decimals.
+fn microseconds(text: &str) -> Option<u64> {
+    if let Some((whole, fraction)) = text.split_once('.') {
+        let digits = |text: &str| text.chars().all(|c| c.is_ascii_digit());
+        if !digits(whole) || !digits(fraction) || fraction.is_empty() {
+            return None;
+        }
+        let six: String = fraction.chars().chain("000000".chars()).take(6).collect();
+        let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+        return whole.checked_mul(1_000_000)?.checked_add(six.parse().ok()?);
+    }
+    let seconds = match parse(text)? {
+        Value::I32(seconds) => u64::try_from(seconds).ok()?,
+        Value::I64(seconds) => u64::try_from(seconds).ok()?,
+        Value::U32(seconds) => u64::from(seconds),
+        Value::U64(seconds) => seconds,
         _ => return None,
     };
-    seconds.checked_mul(1_000_000).map(Value::U64)
+    seconds.checked_mul(1_000_000)
 }
 
-/// A string in quotes, a boolean, a number (32 bits signed unless its type stands before it), a list of strings.
+/// The part of GVariant's text format that properties are written in: a string in quotes, a boolean, a number (32 bits signed unless its
+/// type stands before it, by name or as `@t`), a list of strings or of bytes.
 fn parse(text: &str) -> Option<Value> {
-    if let Some(list) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
-        let texts = list.split(',').map(|item| quoted(item.trim()));
-        return texts.collect::<Option<Vec<String>>>().map(Value::Texts);
+    let (kind, rest) = match text.split_once(' ') {
+        Some((kind, rest)) if kind.starts_with('@') || NUMBERS.contains(&kind) => (kind, rest.trim()),
+        _ => ("", text),
+    };
+    match kind {
+        "int32" | "@i" => number(rest).map(Value::I32),
+        "uint32" | "@u" => number(rest).map(Value::U32),
+        "int64" | "@x" => number(rest).map(Value::I64),
+        "uint64" | "@t" => number(rest).map(Value::U64),
+        "@s" => quoted(rest).map(Value::Text),
+        "@b" => truth(rest),
+        "@as" => items(rest)?.map(quoted).collect::<Option<_>>().map(Value::Texts),
+        "@ay" => items(rest)?.map(number).collect::<Option<_>>().map(Value::Bytes),
+        "" => untyped(rest),
+        _ => None,
     }
-    match text.split_once(' ') {
-        Some(("int32", number)) => number.trim().parse().ok().map(Value::I32),
-        Some(("uint32", number)) => number.trim().parse().ok().map(Value::U32),
-        Some(("int64", number)) => number.trim().parse().ok().map(Value::I64),
-        Some(("uint64", number)) => number.trim().parse().ok().map(Value::U64),
-        _ => match text {
-            "true" => Some(Value::Bool(true)),
-            "false" => Some(Value::Bool(false)),
-            text => quoted(text).map(Value::Text).or_else(|| text.parse().ok().map(Value::I32)),
-        },
+}
+
+const NUMBERS: [&str; 4] = ["int32", "uint32", "int64", "uint64"];
+
+/// An empty list would have no type.
+fn untyped(text: &str) -> Option<Value> {
+    let Some(mut list) = items(text) else {
+        let word = quoted(text).map(Value::Text).or_else(|| truth(text));
+        return word.or_else(|| number(text).map(Value::I32));
+    };
+    let first = list.next()?;
+    match first.strip_prefix("byte ") {
+        Some(first) => {
+            // The type of the first item is that of all, and may be said again.
+            let rest = list.map(|item| item.strip_prefix("byte ").unwrap_or(item));
+            let all = std::iter::once(first).chain(rest);
+            all.map(|item| number(item.trim())).collect::<Option<_>>().map(Value::Bytes)
+        }
+        None => std::iter::once(first).chain(list).map(quoted).collect::<Option<_>>().map(Value::Texts),
     }
+}
+
+fn items(text: &str) -> Option<impl Iterator<Item = &str>> {
+    let inside = text.strip_prefix('[')?.strip_suffix(']')?.trim();
+    Some(inside.split(',').map(str::trim).filter(move |_| !inside.is_empty()))
+}
+
+fn truth(text: &str) -> Option<Value> {
+    match text {
+        "true" => Some(Value::Bool(true)),
+        "false" => Some(Value::Bool(false)),
+        _ => None,
+    }
+}
+
+/// Decimal, or hexadecimal after 0x.
+fn number<T: TryFrom<i128>>(text: &str) -> Option<T> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, text),
+    };
+    let (digits, base) = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        Some(digits) => (digits, 16),
+        None => (digits, 10),
+    };
+    let value = u64::from_str_radix(digits, base).ok().filter(|_| !digits.starts_with('+'))?;
+    T::try_from(sign * i128::from(value)).ok()
 }
 
 fn quoted(text: &str) -> Option<String> {
@@ -119,19 +181,37 @@ mod tests {
             ("org.systemd.property.CollectMode", "'inactive-or-failed'"),
             ("org.systemd.property.TimeoutStopUSec", "uint64 7"),
             ("org.systemd.property.After", "['a.service', \"b.service\"]"),
+            ("org.systemd.property.AllowedCPUs", "[byte 0x01, 2]"),
+            ("org.systemd.property.Before", "@as []"),
+            ("org.systemd.property.MemoryMax", "@t 0x20"),
+            ("org.systemd.property.RuntimeMaxSec", "1.5"),
             ("other", "x"),
         ];
         let all = from_annotations(given.into_iter()).unwrap();
         let expected = [
             Property::new("After", Value::Texts(vec!["a.service".to_owned(), "b.service".to_owned()])),
+            Property::new("AllowedCPUs", Value::Bytes(vec![1, 2])),
+            Property::new("Before", Value::Texts(Vec::new())),
             Property::new("CollectMode", Value::Text("inactive-or-failed".to_owned())),
+            Property::new("MemoryMax", Value::U64(32)),
+            Property::new("RuntimeMaxUSec", Value::U64(1_500_000)),
             Property::new("TimeoutStopUSec", Value::U64(15_000_000)),
             Property::new("TimeoutStopUSec", Value::U64(7)),
         ];
         assert_eq!(all, expected);
-        for (key, value) in
-            [("a", "1"), ("ExecStart=x", "1"), ("Good", "'a'b'"), ("Good", "uint64 -1"), ("Sec", "'x'")]
-        {
+        let wrong = [
+            ("a", "1"),
+            ("ExecStart=x", "1"),
+            ("Good", "'a'b'"),
+            ("Good", "uint64 -1"),
+            ("Good", "[]"),
+            ("Good", "[byte 256]"),
+            ("Good", "+1"),
+            ("Good", "0x"),
+            ("Sec", "'x'"),
+            ("Sec", "."),
+        ];
+        for (key, value) in wrong {
             let key = format!("org.systemd.property.{key}");
             assert!(from_annotations([(key.as_str(), value)].into_iter()).is_err(), "{key} {value}");
         }

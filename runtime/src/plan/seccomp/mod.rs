@@ -80,7 +80,7 @@ const LONGEST: usize = 4096;
 pub fn plan(asked: Option<&LinuxSeccomp>) -> Result<Option<Program>, Error> {
     let Some(asked) = asked else { return Ok(None) };
     let rules = rules::plan(asked)?;
-    let abis = arch::plan(asked.architectures().as_deref().unwrap_or_default())?;
+    let abis = arch::plan(asked.architectures().as_deref().unwrap_or_default());
     let instructions = program(&rules, &abis)?;
     if instructions.len() > LONGEST {
         return Err(invalid(
@@ -89,10 +89,11 @@ pub fn plan(asked: Option<&LinuxSeccomp>) -> Result<Option<Program>, Error> {
         ));
     }
     let listener = listener(asked, &rules)?;
-    let mut flags = flags(asked);
-    if listener.is_some() {
-        flags |= libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
-    }
+    let flags = match listener {
+        Some(_) => flags(asked) | libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+        // Nobody is waited for, and the kernel refuses the flag.
+        None => flags(asked) & !WAIT_KILLABLE_RECV,
+    };
     Ok(Some(Program { instructions, flags, listener }))
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::message::{self, Body, Call, ERROR, FIXED, Incoming, METHOD_RETURN, SIGNAL};
 use crate::error::{Error, Kind};
+use crate::host::facts::outer_uid;
 use crate::plan::cgroup::systemd::Bus;
 
 /// One that answers.
@@ -177,11 +178,37 @@ fn sockets(bus: Bus) -> (PathBuf, PathBuf) {
     match bus {
         Bus::System => (PathBuf::from("/run/systemd/private"), PathBuf::from("/run/dbus/system_bus_socket")),
         Bus::User => {
-            let own = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(
-                || PathBuf::from(format!("/run/user/{}", nix::unistd::geteuid())),
-                PathBuf::from,
-            );
-            (own.join("systemd/private"), own.join("bus"))
+            let own = std::env::var_os("XDG_RUNTIME_DIR")
+                .filter(|dir| !dir.is_empty())
+                .map_or_else(|| PathBuf::from(format!("/run/user/{}", outer_uid())), PathBuf::from);
+            let shared = std::env::var("DBUS_SESSION_BUS_ADDRESS").ok().and_then(|text| address(&text));
+            (own.join("systemd/private"), shared.unwrap_or_else(|| own.join("bus")))
+        }
+    }
+}
+
+/// The first path of a list of addresses (D-Bus specification, "Server Addresses"); one with escapes is left to others.
+fn address(text: &str) -> Option<PathBuf> {
+    let fields = text.split(';').find_map(|one| one.strip_prefix("unix:"))?;
+    let path = fields.split(',').find_map(|field| field.strip_prefix("path="))?;
+    (!path.contains('%')).then(|| PathBuf::from(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_names_a_path() {
+        let known = [
+            ("unix:path=/run/user/1000/bus", Some("/run/user/1000/bus")),
+            ("tcp:host=x;unix:guid=1,path=/a/b", Some("/a/b")),
+            ("unix:abstract=/tmp/x", None),
+            ("unix:path=/a%20b", None),
+            ("", None),
+        ];
+        for (text, path) in known {
+            assert_eq!(address(text), path.map(PathBuf::from), "{text}");
         }
     }
 }
