@@ -32,7 +32,8 @@ impl Cgroup {
     pub(crate) fn of(pid: Pid) -> Result<Cgroup, Error> {
         let path = format!("/proc/{pid}/cgroup");
         let table = std::fs::read_to_string(&path).doing(|| format!("read {path}"))?;
-        Ok(parse(&table, unified_host()))
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        Ok(parse(&table, unified_host(), &roots(&mounts)))
     }
 
     pub(crate) fn is_unified(&self) -> bool {
@@ -62,8 +63,20 @@ pub(crate) fn unified_host() -> bool {
     statfs(TOP).is_ok_and(|found| found.filesystem_type() == CGROUP2_SUPER_MAGIC)
 }
 
-/// Lines are `number:controllers:path`; the one without controllers is the unified hierarchy.
-fn parse(table: &str, unified: bool) -> Cgroup {
+/// What each mount point shows: inside another container, without a cgroup namespace, only that container's part of a hierarchy.
+fn roots(mountinfo: &str) -> BTreeMap<&Path, &str> {
+    mountinfo
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(' ').skip(3);
+            let (root, place) = (fields.next()?, fields.next()?);
+            Some((Path::new(place), root))
+        })
+        .collect()
+}
+
+/// Lines are `number:controllers:path`, from the root of the hierarchy; the one without controllers is the unified hierarchy.
+fn parse(table: &str, unified: bool, roots: &BTreeMap<&Path, &str>) -> Cgroup {
     let mut dirs = BTreeMap::new();
     for line in table.lines() {
         let mut fields = line.splitn(3, ':').skip(1);
@@ -73,8 +86,11 @@ fn parse(table: &str, unified: bool) -> Cgroup {
             return Cgroup::Unified(Path::new(TOP).join(path));
         }
         for controller in controllers.split(',').filter(|name| !name.is_empty()) {
-            let mount = controller.strip_prefix("name=").unwrap_or(controller);
-            dirs.insert(mount.to_owned(), Path::new(TOP).join(mount).join(path));
+            let name = controller.strip_prefix("name=").unwrap_or(controller);
+            let mount = Path::new(TOP).join(name);
+            let root = roots.get(mount.as_path()).copied().unwrap_or_default().trim_start_matches('/');
+            let inner = Path::new(path).strip_prefix(root).unwrap_or(Path::new(path));
+            dirs.insert(name.to_owned(), mount.join(inner));
         }
     }
     Cgroup::Legacy(dirs)
@@ -113,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_unified_host_has_one_directory() {
-        assert_eq!(parse("0::/a/b\n", true), Cgroup::Unified("/sys/fs/cgroup/a/b".into()));
+        assert_eq!(parse("0::/a/b\n", true, &BTreeMap::new()), Cgroup::Unified("/sys/fs/cgroup/a/b".into()));
     }
 
     #[test]
@@ -126,7 +142,17 @@ mod tests {
             ("systemd", "/sys/fs/cgroup/systemd/b"),
         ];
         let dirs = expected.into_iter().map(|(name, dir)| (name.to_owned(), PathBuf::from(dir))).collect();
-        assert_eq!(parse(table, false), Cgroup::Legacy(dirs));
+        assert_eq!(parse(table, false, &BTreeMap::new()), Cgroup::Legacy(dirs));
+    }
+
+    #[test]
+    fn inside_another_container_a_hierarchy_begins_with_that_containers_part() {
+        let mountinfo = "1 0 0:1 /docker/a /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+                         2 0 0:2 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n";
+        let table = "2:memory:/docker/a/c\n1:pids:/docker/a/c\n";
+        let Cgroup::Legacy(dirs) = parse(table, false, &roots(mountinfo)) else { panic!("not v1") };
+        let found: Vec<_> = dirs.values().map(|dir| dir.display().to_string()).collect();
+        assert_eq!(found, ["/sys/fs/cgroup/memory/c", "/sys/fs/cgroup/pids/docker/a/c"]);
     }
 
     #[test]
