@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use crate::bundle::put;
+use crate::bundle::{push, put};
 use crate::case::{Case, Ctx};
 use crate::needs::Need;
 
@@ -62,6 +62,18 @@ pub(crate) const CASES: &[Case] = &[
         source: "facts/runtime-compat (crun)",
         needs: &[],
         run: no_listener,
+    },
+    Case {
+        name: "seccomp/an-architecture-of-other-machines-is-passed-over",
+        source: "runtime-spec config-linux.md#seccomp: architectures; one profile is for many machines",
+        needs: &[],
+        run: other_machines,
+    },
+    Case {
+        name: "seccomp/waiting-killable-takes-nobody-to-wait-for",
+        source: "seccomp(2): SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV is refused without a listener",
+        needs: &[],
+        run: killable,
     },
     Case {
         name: "seccomp/an-unknown-action-is-refused",
@@ -220,6 +232,28 @@ fn no_listener(ctx: &Ctx) -> Result<()> {
     put(&mut filter, "/listenerPath", json!(ctx.path("nobody.sock")));
     bundle.set("/linux/seccomp", filter)?;
     ctx.run(&bundle, &ctx.id("b"))?.failure()?.says("nobody.sock")?;
+    Ok(())
+}
+
+fn other_machines(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&["mkdir", "/tmp/x"])?;
+    let mut filter =
+        filter("SCMP_ACT_ALLOW", json!([{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]));
+    push(&mut filter, "/architectures", json!("SCMP_ARCH_MIPSEL64"));
+    bundle.set("/linux/seccomp", filter)?;
+    let seen = ctx.output(&bundle)?;
+    ensure!(seen == "mkdir /tmp/x: EPERM\n", "{seen}");
+    Ok(())
+}
+
+fn killable(ctx: &Ctx) -> Result<()> {
+    let bundle = ctx.bundle(&["mkdir", "/tmp/x"])?;
+    let mut filter =
+        filter("SCMP_ACT_ALLOW", json!([{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]));
+    put(&mut filter, "/flags", json!(["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]));
+    bundle.set("/linux/seccomp", filter)?;
+    let seen = ctx.output(&bundle)?;
+    ensure!(seen == "mkdir /tmp/x: EPERM\n", "{seen}");
     Ok(())
 }
 
