@@ -19,6 +19,7 @@ use protobuf::well_known_types::any::Any;
 use crate::error::{Doing, Error, Kind};
 
 const TOP: &str = "/sys/fs/cgroup";
+const MOUNTS: &str = "/proc/self/mountinfo";
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Cgroup {
@@ -32,8 +33,11 @@ impl Cgroup {
     pub(crate) fn of(pid: Pid) -> Result<Cgroup, Error> {
         let path = format!("/proc/{pid}/cgroup");
         let table = std::fs::read_to_string(&path).doing(|| format!("read {path}"))?;
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        Ok(parse(&table, unified_host(), &roots(&mounts)))
+        let unified = unified_host();
+        // The table of mounts is long on a busy host, and only v1 asks for it.
+        let mounts =
+            if unified { String::new() } else { std::fs::read_to_string(MOUNTS).unwrap_or_default() };
+        Ok(parse(&table, unified, &roots(&mounts)))
     }
 
     pub(crate) fn is_unified(&self) -> bool {
