@@ -6,7 +6,7 @@ use std::os::linux::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::message::{self, Deed, Features, Handles, Notify};
-use super::service::{Service, Setting, Streams, features};
+use super::service::{Orphan, Service, Setting, Streams, features};
 use super::{EXTERNAL, LEAST, Version, place, quote_on_error};
 use crate::error::{Error, Kind};
 use crate::host::spawn::Birth;
@@ -63,6 +63,7 @@ pub fn dump(mut dump: Dump<'_>) -> Result<(), Error> {
         streams: Streams::Null,
         keep: Vec::new(),
         ignored_signals: dump.ignored_signals,
+        orphan: Orphan::GoesOn,
     };
     let service = Service::start(&setting, || Ok(()))?;
     let options = message::options(&dump.options, &handles);
@@ -71,10 +72,10 @@ pub fn dump(mut dump: Dump<'_>) -> Result<(), Error> {
         (dump.debug)(&format!("criu: {}", notify.script));
         // Closed with it: whoever waits for the byte waits for the end of the stream too.
         match (notify.script.as_str(), status.take()) {
-            ("status-ready", Some(fd)) => tell_ready(&fd),
+            ("status-ready", Some(fd)) => tell_ready(&fd).map(|()| None),
             (_, kept) => {
                 status = kept;
-                Ok(())
+                Ok(None)
             }
         }
     };

@@ -9,7 +9,7 @@ use nix::sys::stat::Mode;
 
 use super::dump::read_descriptors;
 use super::message::{self, Deed, Handles, Notify};
-use super::service::{Service, Setting, Streams};
+use super::service::{Orphan, Service, Setting, Streams};
 use super::{EXTERNAL, LEAST, LSM, TIME, Version, mountpoints, place, quote_on_error};
 use crate::error::{Error, Kind};
 use crate::host::spawn::{Birth, Placed, Spawned};
@@ -162,6 +162,7 @@ fn with_cgroup(
         streams: if order.terminal.is_some() { Streams::Null } else { Streams::Ours },
         keep: joins.external.iter().map(|(_, file)| file.as_fd()).collect(),
         ignored_signals: order.ignored_signals,
+        orphan: Orphan::Dies,
     };
     let (mounts, rootfs, at) = (&order.plan.mounts, &order.plan.rootfs.path, handles.root.clone());
     let service = Service::start(&setting, || mountpoints::prepare(mounts, rootfs, &at))?;
@@ -210,15 +211,20 @@ fn talk(
     let asked = service.ask((Deed::Restore, Some(&options)), &mut |notify: &Notify, descriptor| {
         (order.debug)(&format!("criu: {}", notify.script));
         match (notify.script.as_str(), descriptor) {
-            ("setup-namespaces", _) => run_hooks(order, notify.pid),
-            ("orphan-pts-master", Some(master)) => take(order, master).map(|kept| terminal = kept),
+            ("setup-namespaces", _) => run_hooks(order, notify.pid).map(|()| None),
+            ("orphan-pts-master", Some(master)) => {
+                terminal = take(order, master)?;
+                Ok(None)
+            }
             ("post-restore", _) => {
                 let found = found(notify.pid)?;
                 (order.commit)(&found, cgroup, clocks(order.plan, version, found.pid))?;
+                // From now on `kill` finds it, and CRIU would wait for one that has ended for ever.
+                let watched = found.pidfd.try_clone();
                 init = Some(found);
-                Ok(())
+                watched.map(Some).map_err(|source| Error::system("duplicate a descriptor", source))
             }
-            _ => Ok(()),
+            _ => Ok(None),
         }
     });
     let ended = service.end();

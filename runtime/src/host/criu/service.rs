@@ -2,11 +2,15 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, faccessat};
@@ -33,8 +37,18 @@ pub(super) enum Streams {
     Ours,
 }
 
-/// What is done when CRIU says where it is, with the descriptor that comes along.
-pub(super) type OnNotify<'a> = &'a mut dyn FnMut(&Notify, Option<OwnedFd>) -> Result<(), Error>;
+/// Whether CRIU outlives a runtime that is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Orphan {
+    /// One that writes images ends what it has begun: killed at work it would leave the processes stopped.
+    GoesOn,
+    /// Nobody else would end one that waits for restored processes.
+    Dies,
+}
+
+/// What is done when CRIU says where it is, with the descriptor that comes along. A process that is given back is one without which
+/// CRIU cannot go on.
+pub(super) type OnNotify<'a> = &'a mut dyn FnMut(&Notify, Option<OwnedFd>) -> Result<Option<OwnedFd>, Error>;
 
 /// What the process is started with.
 pub(super) struct Setting<'a> {
@@ -44,11 +58,14 @@ pub(super) struct Setting<'a> {
     pub(super) keep: Vec<BorrowedFd<'a>>,
     /// Bit for each signal that our caller had ignored, from 1.
     pub(super) ignored_signals: u64,
+    pub(super) orphan: Orphan,
 }
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The largest message that is expected: a notification, or an error with its words.
 const LONGEST: usize = 40 << 10;
+/// How long CRIU may take to notice that the process that it restores has ended.
+const PATIENCE_MS: u16 = 5000;
 
 impl Service {
     /// Starts one; `first` is done in its process before CRIU takes it over.
@@ -77,8 +94,16 @@ impl Service {
         let wrong = |source| Error::system("talk to criu", source);
         let mut buffer = vec![0; LONGEST];
         let mut refused: Option<Error> = None;
+        let mut needed: Option<OwnedFd> = None;
         fds::send(&self.socket, request(deed, options).as_bytes(), None).map_err(wrong)?;
         loop {
+            if let Some(process) = &needed
+                && !self.has_word(process)?
+            {
+                drop(pidfd::signal_child(&self.child.pidfd, self.child.pid, libc::SIGKILL));
+                let text = format!("criu failed: type {}: the process has ended meanwhile", deed.name());
+                return Err(refused.unwrap_or_else(|| Error::new(Kind::System, text)));
+            }
             let received = fds::receive(&self.socket, &mut buffer);
             let (count, descriptor) = match (received, refused.is_some()) {
                 (Err(_), true) => (0, None),
@@ -92,7 +117,10 @@ impl Service {
                     let done = on(notify, descriptor);
                     // Where it has hung up meanwhile, the next message is missing.
                     drop(fds::send(&self.socket, reply(done.is_ok()).as_bytes(), None));
-                    refused = refused.or(done.err());
+                    match done {
+                        Ok(process) => needed = process.or(needed),
+                        Err(error) => refused = refused.or(Some(error)),
+                    }
                 }
                 None if told.success && refused.is_none() => return Ok(told),
                 _ => return Err(refused.unwrap_or_else(|| failed(deed, &told))),
@@ -100,10 +128,31 @@ impl Service {
         }
     }
 
+    /// Waits for the next message, but not for one of a CRIU that waits itself, for a process that has ended.
+    fn has_word(&self, process: &OwnedFd) -> Result<bool, Error> {
+        let word = || PollFd::new(self.socket.as_fd(), PollFlags::POLLIN);
+        let mut both = [word(), PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+        wait(&mut both, PollTimeout::NONE)?;
+        if both.first().is_some_and(|socket| socket.any() == Some(true)) {
+            return Ok(true);
+        }
+        // It may have noticed, and be about to say so.
+        wait(&mut [word()], PATIENCE_MS.into()).map(|count| count > 0)
+    }
+
     /// Hangs up, and waits for its end.
     pub(super) fn end(self) -> Result<pidfd::Exit, Error> {
         drop(self.socket);
         pidfd::wait(&self.child.pidfd).map_err(|source| Error::system("wait for criu", source))
+    }
+}
+
+fn wait(watched: &mut [PollFd<'_>], limit: PollTimeout) -> Result<i32, Error> {
+    loop {
+        match poll(watched, limit) {
+            Err(Errno::EINTR) => {}
+            polled => return polled.map_err(|errno| Error::system("wait for criu", errno)),
+        }
     }
 }
 
@@ -130,6 +179,10 @@ fn find() -> Result<PathBuf, Error> {
 fn become_criu(program: &Path, socket: i32, setting: &Setting<'_>) -> Error {
     let deed = || format!("exec {}", program.display());
     let ready = (|| {
+        if setting.orphan == Orphan::Dies {
+            set_pdeathsig(Signal::SIGKILL)
+                .map_err(|errno| Error::system("tie criu to the runtime", errno))?;
+        }
         signals::reset(setting.ignored_signals)?;
         signals::unblock()?;
         if setting.streams == Streams::Null {
@@ -186,10 +239,15 @@ pub(super) fn features(ignored_signals: u64) -> Result<Features, Error> {
 }
 
 fn alone(deed: Deed, ignored_signals: u64) -> Result<Answer, Error> {
-    let setting =
-        Setting { birth: Birth::default(), streams: Streams::Null, keep: Vec::new(), ignored_signals };
+    let setting = Setting {
+        birth: Birth::default(),
+        streams: Streams::Null,
+        keep: Vec::new(),
+        ignored_signals,
+        orphan: Orphan::Dies,
+    };
     let service = Service::start(&setting, || Ok(()))?;
-    let answer = service.ask((deed, None), &mut |_, _| Ok(()));
+    let answer = service.ask((deed, None), &mut |_, _| Ok(None));
     service.end()?;
     answer
 }
