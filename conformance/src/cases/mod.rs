@@ -23,6 +23,7 @@ mod lifecycle;
 mod live_mounts;
 mod mounts;
 mod namespaces;
+mod neighbours;
 mod net_devices;
 mod notify;
 mod overwriting;
@@ -34,6 +35,7 @@ mod sd_notify;
 mod seccomp;
 mod somebody;
 mod state;
+mod stuck;
 mod sysctls;
 mod systemd;
 mod traps;
@@ -52,6 +54,7 @@ pub(crate) const ALL: &[&[Case]] = &[
     binds::CASES,
     cgroups::CASES,
     cgroup_trees::CASES,
+    neighbours::CASES,
     device_rules::CASES,
     systemd::CASES,
     seccomp::CASES,
@@ -69,6 +72,7 @@ pub(crate) const ALL: &[&[Case]] = &[
     traps::CASES,
     redirects::CASES,
     faults::CASES,
+    stuck::CASES,
     state::CASES,
     checkpoint::CASES,
     live_mounts::CASES,

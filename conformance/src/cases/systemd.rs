@@ -89,6 +89,12 @@ pub(crate) const CASES: &[Case] = &[
         run: oom_group,
     },
     Case {
+        name: "systemd/a-unit-of-that-name-is-not-touched",
+        source: "facts/security: only what the runtime has made is taken back",
+        needs: NEEDS,
+        run: unit_exists,
+    },
+    Case {
         name: "systemd/annotations-are-properties",
         source: "runc docs/systemd.md: org.systemd.property",
         needs: NEEDS,
@@ -193,6 +199,38 @@ fn oom_group(ctx: &Ctx) -> Result<()> {
     let seen = (before, file(&unit, "memory.oom.group")?, file(&unit, "memory.max")?);
     ensure!(seen == ("1".to_owned(), "1".to_owned(), "157286400".to_owned()), "{seen:?}");
     Ok(())
+}
+
+/// Of another slice, so that no directory tells of it.
+fn unit_exists(ctx: &Ctx) -> Result<()> {
+    let id = ctx.id("c");
+    let unit = format!("conformance-{id}.scope");
+    let mut other = std::process::Command::new("systemd-run");
+    other.args(["--scope", "--slice=machine.slice", "--unit", &unit, "sleep", "300"]);
+    let _other = process::start(&mut other, std::process::Stdio::null())?;
+    let active = || Ok(property(&unit, "ActiveState")? == "active");
+    process::until("the other scope runs", BOUND, active)?;
+    let bundle = ctx.bundle(&["stop"])?;
+    bundle.edit(|config| {
+        put(config, "/linux/cgroupsPath", json!(format!("system.slice:conformance:{id}")));
+    })?;
+    for verb in [&["run"][..], &["create"]] {
+        let words = [&["--systemd-cgroup"][..], verb, &["--bundle", bundle.path()?, &id]].concat();
+        ctx.rt(&words)?.failure()?;
+        ensure!(active()?, "{verb:?} has stopped a scope that is not its own");
+    }
+    // One that was killed in between leaves an intent.
+    for moment in (0..12).map(|n| std::time::Duration::from_millis(5 * n)) {
+        let words = ["--systemd-cgroup", "create", "--bundle", bundle.path()?, &id];
+        let mut running = ctx.rt_start(&words)?;
+        if running.ends_within(moment)?.is_none() {
+            running.signal(nix::sys::signal::Signal::SIGKILL)?;
+            running.ends_within(BOUND)?.context("end of SIGKILL")?;
+        }
+        ctx.rt(&["--systemd-cgroup", "delete", "--force", &id])?.success()?;
+        ensure!(active()?, "delete --force has stopped a scope that is not the container's");
+    }
+    process::run(std::process::Command::new("systemctl").args(["stop", &unit]), BOUND)?.success().map(drop)
 }
 
 fn check_before_update(ctx: &Ctx) -> Result<()> {

@@ -13,6 +13,7 @@ use super::{Global, delete};
 use crate::bundle;
 use crate::error::{Error, Kind};
 use crate::host::criu::message::Deed;
+use crate::host::remove::Others;
 use crate::host::{criu, facts, remove};
 use crate::plan::criu::{CgroupMode, Options, PageServer, Switch};
 use crate::plan::facts::Interest;
@@ -109,7 +110,7 @@ pub(super) fn checkpoint(args: &Args, global: &Global) -> Result<ExitCode, Error
 
 /// Everything that runs is on disk; what is left is removed. A hook that fails changes nothing about that.
 fn forget(entry: &Entry, record: &Record, spec: &Spec, global: &Global) -> Result<ExitCode, Error> {
-    let ended = plan::hooks::plan(spec).and_then(|hooks| delete::end(entry, record, &hooks));
+    let ended = plan::hooks::plan(spec).and_then(|hooks| delete::end((entry, record), Others::Left, &hooks));
     if let Err(error) = ended {
         global.log.warn(&error.to_string());
     }

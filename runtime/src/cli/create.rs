@@ -146,7 +146,7 @@ pub(super) fn intend(
     let cgroup = cgroup::record(&plan.cgroup);
     let rdt = plan.rdt.as_ref().map(rdt::find).transpose()?;
     let intent = Intent { version: state::VERSION, by, bundle: bundle.dir.clone(), cgroup, rdt };
-    global.root()?.intend(id, &intent)
+    global.root()?.intend(id, &intent, &|| cgroup::look(&plan.cgroup))
 }
 
 pub(super) type Decided<'a> = (&'a Bundle, &'a Facts, &'a Plan, &'a Entry);

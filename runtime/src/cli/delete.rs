@@ -7,7 +7,8 @@ use clap::Parser;
 use super::Global;
 use crate::bundle;
 use crate::error::{Error, Kind};
-use crate::host::{hooks, remove};
+use crate::host::remove::Others;
+use crate::host::{hooks, remove, seize};
 use crate::plan::hooks::Hooks;
 use crate::state::{ContainerId, Entry, Found, Record, Root, Status};
 
@@ -25,8 +26,9 @@ pub(super) struct Args {
 pub(super) fn delete(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     let id = ContainerId::parse(&args.id)?;
     let root = global.root()?;
-    // Whoever creates or starts it at this moment comes to an end first; a killed one holds no lock.
-    let entry = match root.locked(&id) {
+    // Whoever creates or starts it at this moment comes to an end first, by force if he takes long; a killed one holds no lock.
+    let locked = if args.force { seize::locked(&root, &id) } else { root.locked(&id) };
+    let entry = match locked {
         Ok(entry) => entry,
         Err(_) if args.force && !root.dir(&id).exists() => return Ok(ExitCode::SUCCESS),
         Err(error) => return Err(error),
@@ -60,24 +62,25 @@ fn one(
             return Err(Error::new(Kind::Invalid, text));
         }
     }
+    let others = if args.force { Others::Left } else { Others::Refused };
     // Read before the removal, run after it.
     match plan_hooks(&root.config(&id)?) {
-        Ok(hooks) => end(entry, record, &hooks),
+        Ok(hooks) => end((entry, record), others, &hooks),
         Err(error) if args.force => {
-            remove::container(entry, record)?;
+            remove::container(entry, record, others)?;
             global.log.warn(&format!("poststop hooks are not run: {error}"));
             Ok(())
         }
         Err(error) => {
-            remove::container(entry, record)?;
+            remove::container(entry, record, others)?;
             Err(error)
         }
     }
 }
 
 /// Removes the container, and runs what is to be run then.
-pub(super) fn end(entry: &Entry, record: &Record, hooks: &Hooks) -> Result<(), Error> {
-    remove::container(entry, record)?;
+pub(super) fn end((entry, record): (&Entry, &Record), others: Others, hooks: &Hooks) -> Result<(), Error> {
+    remove::container(entry, record, others)?;
     hooks::run(&hooks.poststop, "poststop", "stopped", record)
 }
 

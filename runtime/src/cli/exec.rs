@@ -89,7 +89,8 @@ fn carry_out(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     let root = global.root()?;
     let (record, config) = root.load_all(&id)?;
     let target = target(&record)?;
-    check_paused(args, &record)?;
+    let place = place(&record.cgroup, &args.cgroup)?;
+    check_paused(args, &record, &place)?;
     let spec = bundle::recorded(&config)?;
     let process = process(args, &spec, global)?;
     let mode = if args.detach { Mode::Detached } else { Mode::Foreground };
@@ -105,7 +106,6 @@ fn carry_out(args: &Args, global: &Global) -> Result<ExitCode, Error> {
         Mode::Foreground => Some(foreground::block()?),
         Mode::Detached => None,
     };
-    let place = place(&record.cgroup, &args.cgroup)?;
     global.log.debug(&format!("exec: joining container {id} by its process {}", record.init.pid));
     let order = Order {
         plan: &planned,
@@ -132,14 +132,17 @@ fn carry_out(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     }
 }
 
-fn check_paused(args: &Args, record: &Record) -> Result<(), Error> {
-    match !args.ignore_paused && cgroup::is_frozen(&record.cgroup).unwrap_or(false) {
-        true => Err(Error::new(
-            Kind::Invalid,
-            "cannot exec in a paused container (use --ignore-paused to override)",
-        )),
-        false => Ok(()),
+/// Whoever enters a frozen cgroup, or one below it, stops there: on v1 even SIGKILL does not end it.
+fn check_paused(args: &Args, record: &Record, place: &Place) -> Result<(), Error> {
+    let (Place::Container(entered) | Place::Part(entered)) = place;
+    if args.ignore_paused || !cgroup::stops_all(entered).unwrap_or(false) {
+        return Ok(());
     }
+    let what = match cgroup::is_frozen(&record.cgroup) {
+        Ok(true) => "a paused container",
+        _ => "a frozen cgroup",
+    };
+    Err(Error::new(Kind::Invalid, format!("cannot exec in {what} (use --ignore-paused to override)")))
 }
 
 /// Each hierarchy's directory, or the one below it that was asked for: for all, or for the controllers named before a colon.

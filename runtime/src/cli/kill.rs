@@ -7,7 +7,7 @@ use clap::Parser;
 use super::Global;
 use crate::error::{Error, Kind};
 use crate::host::reach::{self, Reached};
-use crate::host::{cgroup, remove};
+use crate::host::{cgroup, neighbours, remove};
 use crate::state::{ContainerId, PidNamespace, Record, Status};
 
 /// kill sends the specified signal (default: SIGTERM) to the container's init process
@@ -32,6 +32,9 @@ pub(super) fn kill(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     // With init gone the others of a shared pid namespace live on; only the cgroup knows them.
     let everybody = args.all || (signal == libc::SIGKILL && shared);
     if everybody && !record.cgroup.dirs.is_empty() && (status != Status::Stopped || shared) {
+        if status == Status::Stopped {
+            neighbours::refuse(&root.dir(&id), &record, "kill all in cgroup")?;
+        }
         all(&record, signal)?;
     } else if status == Status::Stopped {
         match args.all {
@@ -61,15 +64,21 @@ fn init(record: &Record, signal: i32) -> Result<(), Error> {
 }
 
 fn all(record: &Record, signal: i32) -> Result<(), Error> {
-    if signal == libc::SIGKILL {
-        return cgroup::kill_all(&record.cgroup);
+    let mut pids = Vec::new();
+    match signal {
+        libc::SIGKILL => cgroup::kill_all(&record.cgroup)?,
+        _ => pids = cgroup::procs(&record.cgroup)?,
     }
-    for pid in cgroup::procs(&record.cgroup)? {
-        if let Some(found) = reach::open(pid)? {
-            reach::signal(&found, pid, signal)?;
+    for pid in &pids {
+        if let Some(found) = reach::open(*pid)? {
+            reach::signal(&found, *pid, signal)?;
         }
     }
-    Ok(())
+    // One that has left the cgroup, as systemd and an init that may write to the host's tree can make it.
+    match !pids.contains(&record.init.pid) && record.init.is_alive() {
+        true => init(record, signal),
+        false => Ok(()),
+    }
 }
 
 /// A number, or a name with or without SIG, in either case; RTMIN+n and RTMAX-n too.

@@ -14,6 +14,7 @@ use super::run::is_ours_to_remove;
 use crate::bundle::{self, Bundle};
 use crate::error::Error;
 use crate::host::create::write_pid;
+use crate::host::remove::Others;
 use crate::host::{criu, facts, foreground, hooks, remove, undo};
 use crate::plan::criu::{CgroupMode, Options, Switch};
 use crate::plan::facts::Interest;
@@ -109,7 +110,7 @@ fn foreground(args: &Args, global: &Global) -> Result<ExitCode, Error> {
         &blocked,
     );
     if is_ours_to_remove(&back.entry)? {
-        remove::container(&back.entry, &back.record)?;
+        remove::container(&back.entry, &back.record, Others::Left)?;
         drop(hooks::run(&back.poststop, "poststop", "stopped", &back.record));
     }
     Ok(ExitCode::from(u8::try_from(exit?.code()).unwrap_or(u8::MAX)))

@@ -9,6 +9,7 @@ use super::create::{Born, Common, Mode, bear, keep_from_children, tell};
 use super::{Global, notify};
 use crate::error::Error;
 use crate::host::create::Start;
+use crate::host::remove::Others;
 use crate::host::{foreground, hooks, remove, seal, undo};
 use crate::state::Entry;
 use crate::sys::pidfd;
@@ -65,8 +66,8 @@ fn foreground(args: &Args, global: &Global) -> Result<ExitCode, Error> {
     let exit = foreground::wait(&born.alive.init, &attended, &blocked);
     if !args.keep && is_ours_to_remove(&born.entry)? {
         match exit {
-            Ok(_) => remove::ended(&born.entry, &born.record)?,
-            Err(_) => remove::container(&born.entry, &born.record)?,
+            Ok(_) => remove::ended(&born.entry, &born.record, Others::Left)?,
+            Err(_) => remove::container(&born.entry, &born.record, Others::Left)?,
         }
         drop(hooks::run(&born.plan.hooks.poststop, "poststop", "stopped", &born.record));
     }
@@ -109,7 +110,7 @@ fn begin(args: &Args, born: &mut Born, global: &Global) -> Result<Begun, Error> 
     };
     if !matches!(begun, Ok(Begun::Running)) {
         undo::end(&born.alive.init);
-        remove::container(&born.entry, &born.record)?;
+        remove::container(&born.entry, &born.record, Others::Left)?;
     }
     begun
 }

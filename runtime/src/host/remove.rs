@@ -8,12 +8,18 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
 use super::reach::{self, Reached};
-use super::{cgroup, rdt};
+use super::{cgroup, neighbours, rdt};
 use crate::error::Error;
-use crate::state::{Entry, FIFO, Intent, Record, Status};
+use crate::state::{Entry, FIFO, Intent, PidNamespace, Record, Status};
 
 /// How long a process may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The deed, in an error's words.
+const REMOVE: &str = "remove cgroup";
+
+/// How long what was killed with init may take to be gone.
+const LEAVING: Duration = Duration::from_secs(2);
 
 /// Where a container is in its life, asked of the kernel now. `dir` is its state directory.
 pub fn status(record: &Record, dir: &Path) -> Result<Status, Error> {
@@ -30,28 +36,57 @@ pub fn status(record: &Record, dir: &Path) -> Result<Status, Error> {
     }
 }
 
+/// What becomes of a cgroup in which, at the end of the container, others are than its own processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Others {
+    /// They are an error, and the container stays on record.
+    Refused,
+    /// It is left to them.
+    Left,
+}
+
 /// Kills what still runs and removes everything. The state goes last, so that a cut-off removal can be repeated.
-pub fn container(entry: &Entry, record: &Record) -> Result<(), Error> {
+pub fn container(entry: &Entry, record: &Record, others: Others) -> Result<(), Error> {
     kill_init(record)?;
-    ended(entry, record)
+    ended(entry, record, others)
 }
 
 /// The same once init has been waited for.
-pub fn ended(entry: &Entry, record: &Record) -> Result<(), Error> {
+pub fn ended(entry: &Entry, record: &Record, others: Others) -> Result<(), Error> {
     if !record.cgroup.dirs.is_empty() && !cgroup::remove_if_empty(&record.cgroup) {
-        // A shared pid namespace lets others outlive init.
-        cgroup::kill_all(&record.cgroup)?;
-        cgroup::destroy(&record.cgroup)?;
+        empty(entry, record, others)?;
     }
     record.rdt.as_ref().map_or(Ok(()), rdt::remove)?;
     entry.remove()
 }
 
+/// A shared pid namespace lets others outlive init. With one of its own nobody does: who is inside came after the container's end.
+fn empty(entry: &Entry, record: &Record, others: Others) -> Result<(), Error> {
+    let is_empty = match record.pid_namespace {
+        PidNamespace::Shared => {
+            neighbours::refuse(entry.path(), record, REMOVE)?;
+            cgroup::kill_all(&record.cgroup)?;
+            true
+        }
+        PidNamespace::Own => cgroup::emptied_within(&record.cgroup, LEAVING)?,
+    };
+    match (is_empty, others) {
+        (true, _) => cgroup::destroy(&record.cgroup),
+        (false, Others::Left) => Ok(()),
+        (false, Others::Refused) => Err(neighbours::in_use(record, REMOVE)),
+    }
+}
+
 /// What a runtime killed during creation may have left.
 pub fn intent(entry: &Entry, intent: &Intent) -> Result<(), Error> {
-    cgroup::kill_all(&intent.cgroup)?;
+    let is_theirs = neighbours::have(entry.path(), intent)?;
+    if !is_theirs {
+        cgroup::kill_all(&intent.cgroup)?;
+    }
     init_ended(entry)?;
-    cgroup::destroy(&intent.cgroup)?;
+    if !is_theirs {
+        cgroup::destroy(&intent.cgroup)?;
+    }
     intent.rdt.as_ref().map_or(Ok(()), rdt::remove)?;
     entry.remove()
 }

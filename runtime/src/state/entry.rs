@@ -1,6 +1,6 @@
 //! One container's directory, held open.
 
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, TryLockError};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
@@ -49,6 +49,17 @@ impl Entry {
         self.dir.lock().map_err(|source| Error::system(format!("lock {}", self.path.display()), source))
     }
 
+    /// The same without waiting: whether it is ours now.
+    pub(super) fn try_lock(&self) -> Result<bool, Error> {
+        match self.dir.try_lock() {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(source)) => {
+                Err(Error::system(format!("lock {}", self.path.display()), source))
+            }
+        }
+    }
+
     /// Whether the name is this container's still, and not free or another's. True for as long as the lock is held, once it was.
     pub fn is_there(&self) -> bool {
         let same = |named: &Metadata, held: &Metadata| (named.dev(), named.ino()) == (held.dev(), held.ino());
@@ -85,14 +96,19 @@ impl Entry {
             .map_err(|source| Error::system(format!("write {}", self.path.join(name).display()), source))
     }
 
-    /// Frees the name. What a cut-off removal leaves is a directory without a state, which can be removed again.
+    /// Frees the name. What a cut-off removal leaves is a directory without a state, which can be removed again. A name that is another's
+    /// by now stays his: his directory is not empty, or, before he has written anything, one that he makes again.
     pub fn remove(&self) -> Result<(), Error> {
         match unlinkat(&self.dir, STATE, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(errno) => return Err(self.wrong("remove", errno)),
         }
         let mut removed = std::fs::remove_dir(&self.path);
-        if removed.as_ref().is_err_and(|source| source.raw_os_error() == Some(libc::ENOTEMPTY)) {
+        let is_full = removed.as_ref().is_err_and(|source| source.raw_os_error() == Some(libc::ENOTEMPTY));
+        if is_full && !self.is_there() {
+            return Ok(());
+        }
+        if is_full {
             // A fifo, a version that was not finished, or whatever a later program put there.
             removed = std::fs::remove_dir_all(&self.path);
         }

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -63,8 +64,39 @@ impl Root {
         self.path.join(id.as_str())
     }
 
-    /// Takes the name: of several that try, exactly one gets the directory. It is locked until the entry is dropped.
-    pub fn intend(&self, id: &ContainerId, intent: &Intent) -> Result<Entry, Error> {
+    /// Takes the name: of several that try, exactly one gets the directory. It is locked until the entry is dropped. `first` may still
+    /// refuse, before anything is written down.
+    pub fn intend(
+        &self,
+        id: &ContainerId,
+        intent: &Intent,
+        first: &dyn Fn() -> Result<(), Error>,
+    ) -> Result<Entry, Error> {
+        loop {
+            let Some(entry) = self.make(id)? else { continue };
+            let looked = entry.lock().and_then(|()| first());
+            if let Err(error) = looked {
+                // Whatever is in it is not ours.
+                drop(std::fs::remove_dir(entry.path()));
+                return Err(error);
+            }
+            let Err(error) = entry.begin(intent) else { return Ok(entry) };
+            match error.errno() {
+                // `delete --force` has found a directory without a state, and was faster than our lock.
+                Some(libc::ENOENT) if !entry.is_there() => {}
+                // Another has made it since: what we hold is his.
+                Some(libc::EEXIST) => return Err(taken(entry.path(), Errno::EEXIST)),
+                _ => {
+                    // The disk is full, perhaps: the name stays free.
+                    drop(entry.remove());
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// None where the directory was removed before it could be opened.
+    fn make(&self, id: &ContainerId) -> Result<Option<Entry>, Error> {
         let path = self.dir(id);
         match make_dir(&path) {
             Ok(()) => {}
@@ -73,15 +105,9 @@ impl Root {
             }
             Err(errno) => return Err(taken(&path, errno)),
         }
-        let entry = Entry::open(path)?;
-        let written = entry.lock().and_then(|()| entry.begin(intent));
-        match written {
-            Ok(()) => Ok(entry),
-            Err(error) => {
-                // The disk is full, perhaps: the name stays free.
-                drop(entry.remove());
-                Err(error)
-            }
+        match Entry::open(path) {
+            Err(error) if error.errno() == Some(libc::ENOENT) => Ok(None),
+            opened => opened.map(Some),
         }
     }
 
@@ -156,6 +182,24 @@ impl Root {
         }
     }
 
+    /// The same; None where somebody keeps the lock for longer than that.
+    pub fn locked_within(&self, id: &ContainerId, limit: Duration) -> Result<Option<Entry>, Error> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let entry = self.entry(id)?;
+            while !entry.try_lock()? {
+                if Instant::now() > deadline {
+                    return Ok(None);
+                }
+                // flock(2) knows no limit, and nothing tells of a lock that has become free.
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            if entry.is_there() {
+                return Ok(Some(entry));
+            }
+        }
+    }
+
     /// All names below the root, in order.
     pub fn ids(&self) -> Result<Vec<ContainerId>, Error> {
         let wrong = |source| Error::system(format!("open {}", self.path.display()), source);
@@ -213,10 +257,10 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("coracle-locked-{}", std::process::id()));
         let root = Root::new(&dir).unwrap();
         let id = ContainerId::parse("a").unwrap();
-        let first = root.intend(&id, &intent()).unwrap();
+        let first = root.intend(&id, &intent(), &|| Ok(())).unwrap();
         let late = root.entry(&id).unwrap();
         first.remove().unwrap();
-        let second = root.intend(&id, &intent()).unwrap();
+        let second = root.intend(&id, &intent(), &|| Ok(())).unwrap();
         first.unlock();
         late.lock().unwrap();
         assert!(!late.is_there());
@@ -224,6 +268,73 @@ mod tests {
         assert!(root.locked(&id).unwrap().is_there());
         second.remove().unwrap();
         assert_eq!(root.locked(&id).unwrap_err().to_string(), "container does not exist");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    /// As when `delete --force` comes between the making of the directory and its lock, and the name is taken again at once.
+    #[test]
+    fn a_creation_that_has_lost_its_directory_leaves_the_next_one_s_alone() {
+        let dir = std::env::temp_dir().join(format!("coracle-lost-{}", std::process::id()));
+        let root = Root::new(&dir).unwrap();
+        let id = ContainerId::parse("a").unwrap();
+        let next = std::cell::OnceCell::new();
+        let lost = root.intend(&id, &intent(), &|| {
+            std::fs::remove_dir(root.dir(&id)).unwrap();
+            next.set(root.intend(&id, &intent(), &|| Ok(())).unwrap()).unwrap();
+            Ok(())
+        });
+        assert_eq!(lost.unwrap_err().to_string(), "container with given ID already exists");
+        let next = next.into_inner().unwrap();
+        assert!(next.is_there() && root.find(&id).is_ok());
+        next.remove().unwrap();
+        // Nobody has taken it: the creation starts over.
+        let begun = std::cell::Cell::new(0);
+        let entry = root.intend(&id, &intent(), &|| {
+            begun.set(begun.get() + 1);
+            if begun.get() == 1 {
+                std::fs::remove_dir(root.dir(&id)).unwrap();
+            }
+            Ok(())
+        });
+        assert_eq!(begun.get(), 2);
+        entry.unwrap().remove().unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_removal_by_one_who_has_lost_the_name_takes_nothing_of_the_next_one() {
+        let dir = std::env::temp_dir().join(format!("coracle-late-{}", std::process::id()));
+        let root = Root::new(&dir).unwrap();
+        let id = ContainerId::parse("a").unwrap();
+        let first = root.intend(&id, &intent(), &|| Ok(())).unwrap();
+        std::fs::remove_dir_all(root.dir(&id)).unwrap();
+        let next = root.intend(&id, &intent(), &|| Ok(())).unwrap();
+        first.remove().unwrap();
+        assert!(next.is_there() && matches!(root.find(&id), Ok(Found::Intent(_))));
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_refusal_before_the_first_word_leaves_the_name_free() {
+        let dir = std::env::temp_dir().join(format!("coracle-refused-{}", std::process::id()));
+        let root = Root::new(&dir).unwrap();
+        let id = ContainerId::parse("a").unwrap();
+        let refused = root.intend(&id, &intent(), &|| Err(Error::new(Kind::Invalid, "the cgroup is in use")));
+        assert_eq!(refused.unwrap_err().to_string(), "the cgroup is in use");
+        assert!(!root.dir(&id).exists());
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_lock_is_waited_for_until_the_limit() {
+        let dir = std::env::temp_dir().join(format!("coracle-within-{}", std::process::id()));
+        let root = Root::new(&dir).unwrap();
+        let id = ContainerId::parse("a").unwrap();
+        let entry = root.intend(&id, &intent(), &|| Ok(())).unwrap();
+        let moment = Duration::from_millis(5);
+        assert!(root.locked_within(&id, moment).unwrap().is_none());
+        entry.unlock();
+        assert!(root.locked_within(&id, moment).unwrap().is_some());
         std::fs::remove_dir_all(&dir).unwrap();
     }
 

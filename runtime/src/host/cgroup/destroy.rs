@@ -15,13 +15,20 @@ use crate::state;
 /// How long the last process may take to leave.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Every directory, with what was made below it. One that is gone already is no error.
+/// Every directory, with what was made below it. One that is gone already is no error; a hierarchy's own is nobody's to remove.
 pub fn destroy(record: &state::Cgroup) -> Result<(), Error> {
     let mut first = match &record.driver {
-        state::Driver::Systemd { unit, user } => systemd::stop(unit, bus(*user)),
+        // A unit of that name somewhere else is not the one that was recorded.
+        state::Driver::Systemd { unit, user } => match record.dirs.iter().any(|dir| dir.path.is_dir()) {
+            true => systemd::stop(unit, bus(*user)),
+            false => {
+                systemd::forget(unit, bus(*user));
+                Ok(())
+            }
+        },
         _ => Ok(()),
     };
-    for dir in &record.dirs {
+    for dir in record.dirs.iter().filter(|dir| dir.path != dir.mount) {
         first = first.and(remove_tree(&dir.path));
     }
     first

@@ -38,7 +38,8 @@ pub fn freeze(record: &state::Cgroup) -> Result<(), Error> {
     match needed(record)? {
         Freezer::V2(dir) => {
             file::write(dir, "cgroup.freeze", "1")?;
-            wait(dir, "frozen 1")
+            // What cannot stop is left as it was, as on v1: who would enter would stop.
+            wait(dir, "frozen 1").inspect_err(|_| drop(file::write(dir, "cgroup.freeze", "0")))
         }
         Freezer::V1(dir) => {
             let deadline = Instant::now() + PATIENCE;
@@ -74,6 +75,24 @@ pub fn is_frozen(record: &state::Cgroup) -> Result<bool, Error> {
         Some(Freezer::V2(dir)) => file::read_if_there(dir, "cgroup.freeze")?,
     };
     Ok(text.is_some_and(|text| text == "1" || text.starts_with("FR")))
+}
+
+/// Whether whoever enters stops there: by an order to this cgroup, or to one above it.
+pub fn stops_all(record: &state::Cgroup) -> Result<bool, Error> {
+    for dir in &record.dirs {
+        let stops = match dir.version {
+            2 => file::read_if_there(&dir.path, "cgroup.events")?
+                .is_some_and(|text| text.lines().any(|line| line == "frozen 1")),
+            _ if dir.controllers.iter().any(|own| own == "freezer") => {
+                file::read_if_there(&dir.path, "freezer.state")?.is_some_and(|text| text.starts_with("FR"))
+            }
+            _ => false,
+        };
+        if stops {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Until `cgroup.events` says so: the kernel notifies whoever polls it (cgroup-v2.rst).

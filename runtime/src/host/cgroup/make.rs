@@ -1,5 +1,6 @@
 //! Makes the directories of a plan, with their limits.
 
+use std::cell::Cell;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -12,19 +13,24 @@ use super::device_filter::Directory;
 use super::{Later, Made, delegate, device_filter, dir, file, freeze, limit, procs, record, systemd};
 use crate::error::{Error, Kind};
 use crate::plan::Need;
-use crate::plan::cgroup::systemd::Scope;
 use crate::plan::cgroup::{Cgroup, Place, Version};
 use crate::state;
+
+/// Refuses directories that others use, before anything is written down: what is recorded will be killed and removed.
+pub fn look(plan: &Cgroup) -> Result<(), Error> {
+    for place in &plan.places {
+        let dir = place.dir();
+        if dir.exists() && (plan.scope.is_some() || refuse_foreign(&dir).is_ok()) {
+            refuse_in_use(place)?;
+        }
+    }
+    Ok(())
+}
 
 /// Directories first, limits before anybody is inside: nothing ever runs without them.
 pub fn make(plan: &Cgroup) -> Result<Made, Error> {
     if let Some(scope) = &plan.scope {
-        for place in &plan.places {
-            if place.dir().exists() {
-                refuse_in_use(place)?;
-            }
-        }
-        let later = Later { plan: plan.clone(), scope: scope.clone() };
+        let later = Later { plan: plan.clone(), scope: scope.clone(), asked: Cell::new(false) };
         return Ok(Made {
             record: record(plan),
             into: None,
@@ -46,13 +52,15 @@ pub fn make(plan: &Cgroup) -> Result<Made, Error> {
 }
 
 /// A scope with this process in it; the process waits, so that it never runs without its limits.
-pub(super) fn around(plan: &Cgroup, scope: &Scope, pid: i32) -> Result<(), Error> {
-    systemd::start(scope, pid)?;
+pub(super) fn around(later: &Later, pid: i32) -> Result<(), Error> {
+    let plan = &later.plan;
+    systemd::start(&later.scope, pid, &later.asked)?;
     let record = record(plan);
     for place in &plan.places {
         match place.version {
             Version::V2 => {
                 check_place(place, pid)?;
+                refuse_frozen(place)?;
                 enable_controllers(place);
             }
             // systemd does not look after every hierarchy.
@@ -140,7 +148,7 @@ fn directory(place: &Place, created: &mut Vec<PathBuf>) -> Result<(), Error> {
     let path = place.dir();
     match make_dir(&path) {
         Ok(true) => created.push(path.clone()),
-        Ok(false) => return refuse_foreign(&path).and_then(|()| refuse_in_use(place)),
+        Ok(false) => refuse_foreign(&path).and_then(|()| refuse_in_use(place))?,
         Err(error) if error.errno() == Some(libc::ENOENT) => {
             for ancestor in ancestors(place) {
                 make_dir(&ancestor)?;
@@ -151,9 +159,17 @@ fn directory(place: &Place, created: &mut Vec<PathBuf>) -> Result<(), Error> {
         }
         Err(error) => return Err(error),
     }
+    if created.last() == Some(&path) && !is_beside_caller(place) {
+        refuse_frozen(place)?;
+    }
     prepare(place, &path);
     enable_controllers(place);
     Ok(())
+}
+
+/// Nothing above it is frozen then: the caller runs.
+fn is_beside_caller(place: &Place) -> bool {
+    place.path.parent().is_none_or(|parent| place.own.starts_with(parent))
 }
 
 /// From the mount down to the parent, the mount itself left out.
@@ -184,25 +200,31 @@ fn refuse_foreign(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Joining a frozen cgroup would hang unkillably, and one with processes would share its limits and its end with them.
+/// One with processes would share its limits and its end with them.
 fn refuse_in_use(place: &Place) -> Result<(), Error> {
-    let record = state::Cgroup { driver: state::Driver::Cgroupfs, dirs: vec![dir(place)] };
-    let count = procs(&record)?.len();
-    if count > 0 {
-        let text = format!("container's cgroup is not empty: {count} process(es) found");
-        return Err(Error::new(Kind::Invalid, text).hint(place.dir().display().to_string()));
+    let count = procs(&alone(place))?.len();
+    match count {
+        0 => refuse_frozen(place),
+        count => {
+            let text = format!("container's cgroup is not empty: {count} process(es) found");
+            Err(Error::new(Kind::Invalid, text).hint(place.dir().display().to_string()))
+        }
     }
-    match freeze::is_frozen(&record)? {
+}
+
+/// Joining a frozen cgroup, or one below a frozen one, would hang: on v1 unkillably.
+fn refuse_frozen(place: &Place) -> Result<(), Error> {
+    match freeze::stops_all(&alone(place))? {
         true => {
             let text = "container's cgroup unexpectedly frozen";
             Err(Error::new(Kind::Invalid, text).hint(place.dir().display().to_string()))
         }
-        false => {
-            prepare(place, &place.dir());
-            enable_controllers(place);
-            Ok(())
-        }
+        false => Ok(()),
     }
+}
+
+fn alone(place: &Place) -> state::Cgroup {
+    state::Cgroup { driver: state::Driver::Cgroupfs, dirs: vec![dir(place)] }
 }
 
 /// A new cpuset of v1 has neither processors nor memory, and nothing could enter it; a parent that somebody else made may

@@ -17,6 +17,7 @@ pub mod stats;
 mod systemd;
 mod tree;
 
+use std::cell::Cell;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
@@ -28,10 +29,10 @@ use crate::state;
 
 pub use beside::{Beside, beside, followed};
 pub use destroy::{destroy, remove_if_empty};
-pub use freeze::{freeze, is_frozen, thaw};
+pub use freeze::{freeze, is_frozen, stops_all, thaw};
 pub use limit::{limit, refuse_in_use};
-pub use make::make;
-pub use procs::{ended_within, kill_all, procs};
+pub use make::{look, make};
+pub use procs::{emptied_within, ended_within, kill_all, procs};
 pub use systemd::socket as systemd_socket;
 
 /// A cgroup that exists, or that systemd will make around the first process.
@@ -53,6 +54,8 @@ pub struct Made {
 struct Later {
     plan: Cgroup,
     scope: Scope,
+    /// systemd has taken the request: a unit of that name is ours, and not one that was there before.
+    asked: Cell<bool>,
 }
 
 impl Made {
@@ -69,7 +72,7 @@ impl Made {
     /// After a clone that put the process nowhere: a kernel or a filter without clone3, or a scope of systemd's.
     pub fn attach_everywhere(&self, pid: i32) -> Result<(), Error> {
         match (&self.later, &self.record.driver) {
-            (Some(later), _) => make::around(&later.plan, &later.scope, pid),
+            (Some(later), _) => make::around(later, pid),
             (None, state::Driver::Systemd { unit, user: true }) => {
                 systemd::attach(unit, &self.below(unit), Bus::User, pid)
             }
@@ -92,7 +95,7 @@ impl Made {
 
     /// Takes back what `make` made: creation has failed, and nobody is inside any more.
     pub fn undo(&self) {
-        if let Some(later) = &self.later {
+        if let Some(later) = self.later.as_ref().filter(|later| later.asked.get()) {
             drop(systemd::stop(&later.scope.unit, later.scope.bus));
         }
         for dir in self.created.iter().rev() {

@@ -57,6 +57,25 @@ fn is_without_list(source: &std::io::Error) -> bool {
     matches!(source.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP))
 }
 
+/// Waits until nobody is inside; false where somebody stays.
+pub fn emptied_within(record: &state::Cgroup, limit: Duration) -> Result<bool, Error> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let pids = procs(record)?;
+        if pids.is_empty() {
+            return Ok(true);
+        }
+        for pid in pids {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match reach::open(pid)? {
+                Some(process) if !ended_within(&process, left)? => return Ok(false),
+                None if left.is_zero() => return Ok(false),
+                _ => {}
+            }
+        }
+    }
+}
+
 /// How long the kernel may take to end processes that were killed.
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -5,6 +5,8 @@
 mod bus;
 mod message;
 
+use std::cell::Cell;
+
 pub use bus::socket;
 use bus::{Connection, Refused};
 use message::{Body, Reader};
@@ -13,8 +15,9 @@ use crate::error::{Error, Kind};
 use crate::plan::cgroup::property;
 use crate::plan::cgroup::systemd::{Bus, Property, Scope, Value};
 
-/// Starts the scope around a process that exists. A failed unit of that name from an earlier life is forgotten first.
-pub(super) fn start(scope: &Scope, pid: i32) -> Result<(), Error> {
+/// Starts the scope around a process that exists. A failed unit of that name from an earlier life is forgotten first. `asked` becomes true
+/// once a unit of that name is ours.
+pub(super) fn start(scope: &Scope, pid: i32, asked: &Cell<bool>) -> Result<(), Error> {
     let mut connection = Connection::open(scope.bus)?;
     connection.manager("Subscribe", "", &Body::default())?;
     let mut properties = known(&mut connection, &scope.properties)?;
@@ -24,14 +27,15 @@ pub(super) fn start(scope: &Scope, pid: i32) -> Result<(), Error> {
     body.text("replace");
     body.properties(&properties);
     body.array(8, |_| {});
-    let asked = match connection.manager("StartTransientUnit", "ssa(sv)a(sa(sv))", &body) {
+    let answer = match connection.manager("StartTransientUnit", "ssa(sv)a(sa(sv))", &body) {
         Err(Refused::Named { name, .. }) if name.ends_with(".UnitExists") => {
             reset(&mut connection, &scope.unit);
             connection.manager("StartTransientUnit", "ssa(sv)a(sa(sv))", &body)
         }
         other => other,
     };
-    let answer = asked.map_err(|refused| at(&scope.unit, "start", refused))?;
+    let answer = answer.map_err(|refused| at(&scope.unit, "start", refused))?;
+    asked.set(true);
     wait(&mut connection, &answer.body, &scope.unit)
 }
 
@@ -49,6 +53,13 @@ pub(super) fn stop(unit: &str, bus: Bus) -> Result<(), Error> {
     }
     reset(&mut connection, unit);
     Ok(())
+}
+
+/// Forgets a scope that has gone, in case that it is on the books as failed. One that runs is left alone.
+pub(super) fn forget(unit: &str, bus: Bus) {
+    if let Ok(mut connection) = Connection::open(bus) {
+        reset(&mut connection, unit);
+    }
 }
 
 /// Puts another process into the scope, or `below` it: a rootless caller may not write to its files from outside.
