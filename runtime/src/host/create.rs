@@ -9,7 +9,7 @@ use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
 
-use super::spawn::{Birth, Placed, Spawned, spawn};
+use super::spawn::{Birth, Early, Placed, Spawned, spawn};
 use super::{
     cgroup, console, ids, in_place, limits, net_devices, network, proc, rdt, seccomp_agent, sources, undo,
 };
@@ -18,6 +18,7 @@ use crate::init::hooks::{self, Moment, State, Unset};
 use crate::init::{self, Host, Kit, Ready, streams};
 use crate::plan::Plan;
 use crate::plan::cgroup::Version;
+use crate::plan::namespaces::Namespaces;
 use crate::state::{self, Entry, FIFO, Record};
 use crate::wire::{self, Expected, FromInit, HostEnd, InitEnd};
 
@@ -139,7 +140,8 @@ fn with_cgroup(
     // From within another cgroup namespace the kernel finds only what is below that one's root.
     let is_elsewhere = before.iter().any(|(flag, _)| *flag == libc::CLONE_NEWCGROUP);
     let into = cgroup.clone_into().filter(|_| !is_elsewhere);
-    let birth = Birth { flags: plan.namespaces.clone, cgroup: into, beside: None, before };
+    let made = early(&plan.namespaces);
+    let birth = Birth { flags: plan.namespaces.clone, cgroup: into, before, made, ..Birth::default() };
     // The parent's copy of what the closure owns, init's end of the wire above all, is closed with it.
     let init = spawn(&birth, move |placed| {
         if placed == Placed::Nowhere {
@@ -187,6 +189,11 @@ fn fifo(order: &Order<'_>) -> Result<Option<OwnedFd>, Error> {
         .and_then(|()| openat(dir, FIFO, flags, Mode::empty()))
         .map(Some)
         .map_err(|errno| Error::system(format!("make a fifo in {}", order.entry.path().display()), errno))
+}
+
+fn early(namespaces: &Namespaces) -> Option<Early<'_>> {
+    let early = Early { flags: namespaces.unshare_before, time_offsets: &namespaces.time_offsets };
+    (early.flags != 0).then_some(early)
 }
 
 fn joins(planned: &[crate::plan::namespaces::Join]) -> Result<Vec<(i32, OwnedFd)>, Error> {

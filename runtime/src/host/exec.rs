@@ -65,7 +65,7 @@ pub fn start(order: &Order<'_>, target: OwnedFd) -> Result<(Spawned, Option<Owne
     let v1 = order.place.cgroup().dirs.iter().any(|dir| dir.version == 1);
     let host = if v1 || order.record.rdt.is_some() { Host::HasWork } else { Host::IsDone };
     let beside = order.place.beside(order.record.init.pid);
-    let mut birth = Birth { flags: 0, cgroup: cgroup.clone_into(), beside, before: Vec::new() };
+    let mut birth = Birth { cgroup: cgroup.clone_into(), beside, ..Birth::default() };
     if plan.before & libc::CLONE_NEWUSER != 0 {
         birth.before.push((plan.before, duplicate(&target)?));
     } else if plan.before != 0 {

@@ -9,6 +9,7 @@ use super::cgroup::Beside;
 use super::proc;
 use crate::error::{Error, Kind};
 use crate::init::namespaces::{enter_process, name};
+use crate::init::procfs::set_time_offsets;
 use crate::sys::clone::{self, Child, Options, Side};
 use crate::sys::{fds, ns, pidfd};
 use crate::wire;
@@ -40,11 +41,20 @@ pub struct Birth<'a> {
     pub beside: Option<Beside<'a>>,
     /// Entered first, in this order, with their flags; each may be a namespace or a process.
     pub before: Vec<(i32, OwnedFd)>,
+    /// Made then.
+    pub made: Option<Early<'a>>,
+}
+
+/// A namespace that only those who are born after it was made are in.
+#[derive(Debug, Clone, Copy)]
+pub struct Early<'a> {
+    pub flags: i32,
+    pub time_offsets: &'a [(String, i64, u32)],
 }
 
 /// Clones; the child runs `child`, which does not return, and nothing else.
 pub fn spawn(birth: &Birth<'_>, child: impl FnOnce(Placed)) -> Result<Spawned, Error> {
-    match birth.before.is_empty() {
+    match birth.before.is_empty() && birth.made.is_none() {
         true => match clone_with(birth, 0)? {
             (Side::Child, placed) => {
                 child(placed);
@@ -174,7 +184,8 @@ fn clone_files() -> Result<Side, Error> {
 }
 
 fn go_between(birth: &Birth<'_>, writer: &OwnedFd, child: impl FnOnce(Placed)) -> ! {
-    let cloned = enter(&birth.before).and_then(|()| clone_with(birth, libc::CLONE_PARENT));
+    let ready = enter(&birth.before).and_then(|()| birth.made.map_or(Ok(()), make));
+    let cloned = ready.and_then(|()| clone_with(birth, libc::CLONE_PARENT));
     let (text, code) = match cloned {
         Err(error) => (wire::encode(&error), 1),
         Ok((Side::Child, placed)) => {
@@ -197,6 +208,12 @@ fn go_between(birth: &Birth<'_>, writer: &OwnedFd, child: impl FnOnce(Placed)) -
     // The parent tells a lost message from a whole one.
     let _ = nix::unistd::write(writer.as_fd(), &text);
     clone::exit(code)
+}
+
+fn make(early: Early<'_>) -> Result<(), Error> {
+    ns::unshare(early.flags)
+        .map_err(|source| Error::system(format!("make the {} namespace", name(early.flags)), source))?;
+    set_time_offsets(&proc::open_proc()?, early.time_offsets)
 }
 
 fn enter(before: &[(i32, OwnedFd)]) -> Result<(), Error> {

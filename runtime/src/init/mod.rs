@@ -187,7 +187,9 @@ fn enter_namespaces(plan: &Plan, kit: &Kit<'_>) -> Result<(), Error> {
     sched::reset_affinity();
     // After the cgroup was entered, which is its root; offsets before anything runs in the time namespace.
     namespaces::unshare(&plan.namespaces)?;
-    procfs::set_time_offsets(kit.proc, &plan.namespaces.time_offsets)?;
+    if plan.namespaces.unshare_inside & libc::CLONE_NEWTIME != 0 {
+        procfs::set_time_offsets(kit.proc, &plan.namespaces.time_offsets)?;
+    }
     if let Some(score) = plan.process.oom_score {
         // While the files below /proc/self are still ours: a change of user makes them root's.
         if let Some(warning) = procfs::set_oom_score(kit.proc, score)? {

@@ -29,6 +29,8 @@ pub struct Namespaces {
     /// For init: a cgroup namespace is rooted where its maker is, and the clone still counts as the parent's place.
     /// A time namespace takes its offsets only before anything runs in it.
     pub unshare_inside: i32,
+    /// For the go-between: before Linux 6.3 only a process that is born later is in the time namespace that is made.
+    pub unshare_before: i32,
     /// Clock, seconds, nanoseconds.
     pub time_offsets: Vec<(String, i64, u32)>,
 }
@@ -36,7 +38,7 @@ pub struct Namespaces {
 impl Namespaces {
     /// A new namespace of this kind is made.
     pub fn makes(&self, flag: i32) -> bool {
-        (self.clone | self.beside | self.unshare_inside) & flag != 0
+        (self.clone | self.beside | self.unshare_inside | self.unshare_before) & flag != 0
     }
 
     /// A namespace of this kind is entered by path.
@@ -64,6 +66,17 @@ impl Namespaces {
             self.beside = self.clone & libc::CLONE_NEWNET;
             self.clone &= !libc::CLONE_NEWNET;
         }
+    }
+
+    /// An ordinary user has no right to it before there is a user namespace, which is made by the clone itself.
+    fn make_time_early(&mut self, caller: &Caller) -> Result<(), Error> {
+        if !caller.may(caps::SYS_ADMIN) && !self.joins(libc::CLONE_NEWUSER) {
+            let text = "linux.namespaces: without root a time namespace needs Linux 6.3";
+            return Err(Error::new(Kind::Unsupported, text));
+        }
+        self.unshare_inside &= !libc::CLONE_NEWTIME;
+        self.unshare_before |= libc::CLONE_NEWTIME;
+        Ok(())
     }
 
     /// Init runs in another user namespace than the caller.
@@ -115,7 +128,10 @@ pub fn plan(linux: &Linux, facts: &Facts) -> Result<Namespaces, Error> {
             "linux.namespaces: to join a mount namespace, whose root would be replaced, is not supported",
         ));
     }
-    namespaces.time_offsets = time_offsets(linux, &namespaces, facts)?;
+    namespaces.time_offsets = time_offsets(linux, &namespaces)?;
+    if namespaces.makes(libc::CLONE_NEWTIME) && facts.kernel < TIME_ENTERED_BY_EXEC {
+        namespaces.make_time_early(&facts.caller)?;
+    }
     if namespaces.user_is_foreign() {
         // From inside another user namespace there may be no right to enter what others own.
         namespaces.join_before.append(&mut namespaces.join_inside);
@@ -133,15 +149,8 @@ fn add_join(namespaces: &mut Namespaces, join: Join) {
     }
 }
 
-fn time_offsets(
-    linux: &Linux,
-    namespaces: &Namespaces,
-    facts: &Facts,
-) -> Result<Vec<(String, i64, u32)>, Error> {
+fn time_offsets(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<(String, i64, u32)>, Error> {
     let new = namespaces.makes(libc::CLONE_NEWTIME);
-    if new && facts.kernel < TIME_ENTERED_BY_EXEC {
-        return Err(Error::new(Kind::Unsupported, "linux.namespaces: a time namespace needs Linux 6.3"));
-    }
     let mut offsets = Vec::new();
     for (clock, offset) in linux.time_offsets().iter().flatten() {
         if !new {
