@@ -235,26 +235,24 @@ fn no_listener(ctx: &Ctx) -> Result<()> {
     Ok(())
 }
 
-fn other_machines(ctx: &Ctx) -> Result<()> {
+/// A filter that is changed so still refuses mkdir, and nothing else.
+fn refuses_mkdir(ctx: &Ctx, change: impl FnOnce(&mut Value)) -> Result<()> {
     let bundle = ctx.bundle(&["mkdir", "/tmp/x"])?;
-    let mut filter =
-        filter("SCMP_ACT_ALLOW", json!([{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]));
-    push(&mut filter, "/architectures", json!("SCMP_ARCH_MIPSEL64"));
+    let rules = json!([{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]);
+    let mut filter = filter("SCMP_ACT_ALLOW", rules);
+    change(&mut filter);
     bundle.set("/linux/seccomp", filter)?;
     let seen = ctx.output(&bundle)?;
     ensure!(seen == "mkdir /tmp/x: EPERM\n", "{seen}");
     Ok(())
 }
 
+fn other_machines(ctx: &Ctx) -> Result<()> {
+    refuses_mkdir(ctx, |filter| push(filter, "/architectures", json!("SCMP_ARCH_MIPSEL64")))
+}
+
 fn killable(ctx: &Ctx) -> Result<()> {
-    let bundle = ctx.bundle(&["mkdir", "/tmp/x"])?;
-    let mut filter =
-        filter("SCMP_ACT_ALLOW", json!([{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]));
-    put(&mut filter, "/flags", json!(["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]));
-    bundle.set("/linux/seccomp", filter)?;
-    let seen = ctx.output(&bundle)?;
-    ensure!(seen == "mkdir /tmp/x: EPERM\n", "{seen}");
-    Ok(())
+    refuses_mkdir(ctx, |filter| put(filter, "/flags", json!(["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"])))
 }
 
 fn unknown(ctx: &Ctx) -> Result<()> {
