@@ -17,6 +17,7 @@ mod exec;
 mod faults;
 mod hooks;
 mod host_mounts;
+mod json;
 mod kernel;
 mod labels;
 mod lifecycle;
@@ -65,6 +66,7 @@ pub(crate) const ALL: &[&[Case]] = &[
     exec::CASES,
     sd_notify::CASES,
     errors::CASES,
+    json::CASES,
     cli_runc::CASES,
     rootless::CASES,
     rootless_cgroups::CASES,

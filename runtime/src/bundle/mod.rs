@@ -4,7 +4,9 @@
 //! becomes a default.
 
 mod check;
+mod members;
 mod parse;
+mod spelling;
 
 use std::path::{Path, PathBuf};
 

@@ -2,38 +2,14 @@
 
 use oci_spec::runtime::{LinuxResources, Mount, Process, Spec};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Deserializer, Value};
 
+use super::members::{self, Members};
+use super::spelling;
 use crate::error::{Error, Kind};
 
 /// Parses a configuration.
 pub(super) fn spec(text: &str, warnings: &mut Vec<String>) -> Result<Spec, Error> {
-    let spec = typed_spec(text, warnings)?;
-    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
-    match resources.is_some_and(has_unnamed_page_size) {
-        true => typed_spec(&respelled(text)?, &mut Vec::new()),
-        false => Ok(spec),
-    }
-}
-
-/// Go takes members in any case, and `pagesize` is what people write.
-fn has_unnamed_page_size(resources: &LinuxResources) -> bool {
-    resources.hugepage_limits().iter().flatten().any(|limit| limit.page_size().is_empty())
-}
-
-fn respelled(text: &str) -> Result<String, Error> {
-    let mut value: Value = serde_json::from_str(text).map_err(|e| at("config.json", "", &e.to_string()))?;
-    let limits = value.pointer_mut("/linux/resources/hugepageLimits").and_then(Value::as_array_mut);
-    for limit in limits.into_iter().flatten().filter_map(Value::as_object_mut) {
-        let other = limit.keys().find(|key| key.eq_ignore_ascii_case("pageSize")).cloned();
-        if let Some(size) = other.and_then(|key| limit.shift_remove(&key)) {
-            limit.insert("pageSize".to_owned(), size);
-        }
-    }
-    Ok(value.to_string())
-}
-
-fn typed_spec(text: &str, warnings: &mut Vec<String>) -> Result<Spec, Error> {
     typed(text, "config.json", warnings, |value, warnings| {
         let process = value.get_mut("process");
         let process =
@@ -50,8 +26,11 @@ pub(super) fn process(text: &str, file: &str, warnings: &mut Vec<String>) -> Res
     })
 }
 
-/// Parses resources alone.
+/// Parses resources alone. A list is refused here: the type, of which every member may be absent, would take an empty one.
 pub(super) fn resources(text: &str, file: &str) -> Result<LinuxResources, Error> {
+    if text.trim_start().starts_with('[') {
+        return Err(at(file, "", "invalid type: sequence, expected an object"));
+    }
     typed(text, file, &mut Vec::new(), |value, _| leave_out_empty_pids(value))
 }
 
@@ -63,14 +42,18 @@ pub(super) fn mounts(text: &str, file: &str) -> Result<Vec<Mount>, Error> {
 /// Makes a value fit a type that is stricter than the specification; whether anything was changed.
 type Mend = fn(&mut Value, &mut Vec<String>) -> bool;
 
-/// Straight into the type; only what does not fit is read again, with a finger on the place.
+/// Straight into the type; only what does not fit is read again, with a finger on the place. As Go's decoder does, it reads one
+/// value and leaves what follows.
 fn typed<T: DeserializeOwned>(
     text: &str,
     file: &str,
     warnings: &mut Vec<String>,
     mend: Mend,
 ) -> Result<T, Error> {
-    match serde_json::from_str(text) {
+    if spelling::differs(text) {
+        return typed_slowly(text, file, warnings, mend);
+    }
+    match T::deserialize(&mut Deserializer::from_str(text)) {
         Ok(value) => Ok(value),
         Err(_) => typed_slowly(text, file, warnings, mend),
     }
@@ -85,24 +68,27 @@ fn typed_slowly<T: DeserializeOwned>(
     warnings: &mut Vec<String>,
     mend: Mend,
 ) -> Result<T, Error> {
-    let first = match explain::<T>(text, file) {
-        Ok(value) => return Ok(value),
-        Err(error) => error,
-    };
-    let Ok(mut value) = serde_json::from_str::<Value>(text) else { return Err(first) };
-    if !mend(&mut value, warnings) {
-        return Err(first);
+    let mut value = members::read(text).map_err(|e| at(file, "", &e.to_string()))?;
+    let mut is_mended = false;
+    loop {
+        let error = match serde_path_to_error::deserialize(Members(&mut value)) {
+            Ok(value) => return Ok(value),
+            Err(e) => at(file, &pointer(e.path()), &e.inner().to_string()),
+        };
+        // What was mended fits, so that this comes to an end.
+        match mend(&mut value, warnings) {
+            true => is_mended = true,
+            false if is_mended => return Err(error),
+            false => return Err(explain::<T>(text, file).err().unwrap_or(error)),
+        }
     }
-    let mended = serde_path_to_error::deserialize(value);
-    mended.map_err(|e| at(file, &pointer(e.path()), &e.inner().to_string()))
 }
 
+/// The error with line and column.
 fn explain<T: DeserializeOwned>(text: &str, file: &str) -> Result<T, Error> {
-    let mut reader = serde_json::Deserializer::from_str(text);
-    let value = serde_path_to_error::deserialize(&mut reader)
-        .map_err(|e| at(file, &pointer(e.path()), &e.inner().to_string()))?;
-    reader.end().map_err(|e| at(file, "", &e.to_string()))?;
-    Ok(value)
+    let mut reader = Deserializer::from_str(text);
+    serde_path_to_error::deserialize(&mut reader)
+        .map_err(|e| at(file, &pointer(e.path()), &e.inner().to_string()))
 }
 
 fn at(file: &str, pointer: &str, reason: &str) -> Error {
