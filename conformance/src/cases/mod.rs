@@ -15,6 +15,7 @@ mod errors;
 mod escapes;
 mod exec;
 mod faults;
+mod flags;
 mod hooks;
 mod host_mounts;
 mod json;
@@ -67,6 +68,7 @@ pub(crate) const ALL: &[&[Case]] = &[
     sd_notify::CASES,
     errors::CASES,
     json::CASES,
+    flags::CASES,
     cli_runc::CASES,
     rootless::CASES,
     rootless_cgroups::CASES,

@@ -12,7 +12,8 @@ use crate::bundle;
 use crate::error::{Error, Kind};
 use crate::host::create::write_pid;
 use crate::host::exec::{Order, Place, start, target};
-use crate::host::{cgroup, console, facts, foreground, seal};
+use crate::host::spawn::Spawned;
+use crate::host::{cgroup, console, facts, foreground, seal, undo};
 use crate::plan::facts::Interest;
 use crate::plan::{Keyring, caps, join};
 use crate::state::{self, Clocks, ContainerId, Record};
@@ -57,8 +58,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "value")]
     apparmor: Option<String>,
     /// set the no new privileges value for the process
-    #[arg(long)]
-    no_new_privs: bool,
+    #[arg(long, value_name = "bool", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    no_new_privs: Option<bool>,
     /// add a capability to the bounding set for the process
     #[arg(short, long, value_name = "value")]
     cap: Vec<String>,
@@ -117,11 +118,10 @@ fn carry_out(args: &Args, global: &Global) -> Result<ExitCode, Error> {
         warn: &|text| global.log.warn(text),
     };
     let (child, terminal) = start(&order, target)?;
-    if let Some(socket) = &args.pidfd_socket {
-        console::send(socket, "pidfd", &child.pidfd)?;
-    }
-    if let Some(file) = &args.pid_file {
-        write_pid(file, child.pid)?;
+    if let Err(error) = tell(args, &child) {
+        // The caller hears that nothing runs, and has no way to find what does.
+        undo::end(&child);
+        return Err(error);
     }
     match blocked {
         None => Ok(ExitCode::SUCCESS),
@@ -130,6 +130,14 @@ fn carry_out(args: &Args, global: &Global) -> Result<ExitCode, Error> {
             Ok(ExitCode::from(u8::try_from(exit.code()).unwrap_or(u8::MAX)))
         }
     }
+}
+
+/// Says which process it is, where that was asked for.
+fn tell(args: &Args, child: &Spawned) -> Result<(), Error> {
+    if let Some(socket) = &args.pidfd_socket {
+        console::send(socket, "pidfd", &child.pidfd)?;
+    }
+    args.pid_file.as_ref().map_or(Ok(()), |file| write_pid(file, child.pid))
 }
 
 /// Whoever enters a frozen cgroup, or one below it, stops there: on v1 even SIGKILL does not end it.
@@ -207,21 +215,25 @@ fn process(args: &Args, spec: &Spec, global: &Global) -> Result<Process, Error> 
     if let Some(profile) = &args.apparmor {
         process.set_apparmor_profile(Some(profile.clone()));
     }
-    if args.no_new_privs {
-        process.set_no_new_privileges(Some(true));
+    if let Some(value) = args.no_new_privs {
+        process.set_no_new_privileges(Some(value));
     }
-    add_caps(&mut process, &args.cap)?;
+    add_caps(&mut process, &args.cap, global);
     set_user(&mut process, args)?;
     Ok(process)
 }
 
 /// Ambient and inheritable stay empty where they are: a capability for everybody in the container was not asked for (CVE-2022-24769).
-fn add_caps(process: &mut Process, names: &[String]) -> Result<(), Error> {
+/// One that is unknown may be known to the caller, who knows a newer kernel: runc warns and goes on.
+fn add_caps(process: &mut Process, names: &[String], global: &Global) {
     let mut sets = process.capabilities().clone().unwrap_or_else(no_caps);
     let has_ambient = sets.ambient().as_ref().is_some_and(|set| !set.is_empty());
-    for name in names {
-        let cap = caps::parse(name)
-            .ok_or_else(|| Error::new(Kind::Invalid, format!("unknown capability {name:?}")))?;
+    let (known, unknown): (Vec<&String>, Vec<&String>) =
+        names.iter().partition(|name| caps::parse(name).is_some());
+    if !unknown.is_empty() {
+        global.log.warn(&format!("ignoring unknown or unavailable capabilities: {}", list(&unknown)));
+    }
+    for cap in known.into_iter().filter_map(|name| caps::parse(name)) {
         let with = |set: &Option<oci_spec::runtime::Capabilities>| {
             let mut set = set.clone().unwrap_or_default();
             set.insert(cap);
@@ -238,7 +250,12 @@ fn add_caps(process: &mut Process, names: &[String]) -> Result<(), Error> {
     if !names.is_empty() {
         process.set_capabilities(Some(sets));
     }
-    Ok(())
+}
+
+/// As Go prints a list.
+fn list(words: &[&String]) -> String {
+    let words: Vec<&str> = words.iter().map(|word| word.as_str()).collect();
+    format!("[{}]", words.join(" "))
 }
 
 fn no_caps() -> LinuxCapabilities {

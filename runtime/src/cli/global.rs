@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 
 use super::log::{Level, Log};
+use super::parse::boolean;
 use crate::error::{Error, Kind};
 use crate::host::facts;
 use crate::plan::Need;
@@ -116,12 +117,14 @@ fn manager(typed: &Typed) -> Result<Manager, Error> {
     }
 }
 
-/// Go's spellings of a boolean, and `auto`.
+/// A boolean, or `auto`.
 fn rootless(word: &str) -> Result<Option<Need>, Error> {
-    match word {
-        "auto" => Ok(None),
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Some(Need::BestEffort)),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Some(Need::Required)),
-        _ => Err(Error::new(Kind::Invalid, format!("parse --rootless: invalid boolean value {word:?}"))),
+    match (word, boolean(word)) {
+        ("auto", _) => Ok(None),
+        (_, Some(true)) => Ok(Some(Need::BestEffort)),
+        (_, Some(false)) => Ok(Some(Need::Required)),
+        (_, None) => {
+            Err(Error::new(Kind::Invalid, format!("parse --rootless: invalid boolean value {word:?}")))
+        }
     }
 }

@@ -23,7 +23,10 @@ pub(super) struct Args {
 }
 
 pub(super) fn kill(args: &Args, global: &Global) -> Result<ExitCode, Error> {
-    let signal = parse(&args.signal)?;
+    let signal = match args.signal.as_str() {
+        "" => libc::SIGTERM,
+        word => parse(word)?,
+    };
     let id = ContainerId::parse(&args.id)?;
     let root = global.root()?;
     let record = root.load(&id)?;

@@ -1,9 +1,12 @@
 //! Splits a command line into global options, verb and the verb's words; turns the parser's complaints into runc's.
 
+use std::any::TypeId;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Command, CommandFactory, FromArgMatches, Parser};
+use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser};
 
 use super::global::{Global, Typed};
 use super::{End, verbs};
@@ -24,8 +27,9 @@ fn template(full: &str) -> String {
 /// Global options end at the first word that is none.
 pub(super) fn split(mut words: Vec<OsString>) -> Result<Asked, End> {
     let program = program(&words);
-    let flags = leading_flags(&Typed::command(), words.get(1..).unwrap_or_default());
-    let after = words.split_off(words.len().min(1 + flags.len()));
+    let mut flags = Vec::new();
+    let count = leading_flags(&Typed::command(), words.get(1..).unwrap_or_default(), &mut flags)?;
+    let after = words.split_off(words.len().min(1 + count));
     let mut line = vec![OsString::from(&program)];
     line.extend(flags);
     let wants_help = line.iter().any(|word| word == "-h" || word == "--help");
@@ -52,41 +56,116 @@ fn program(words: &[OsString]) -> String {
     name.map_or_else(|| "runtime".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-/// The flags with their values up to the first word that is neither, long ones with two dashes: Go's parser takes
-/// `-root` for `--root`, and engines use that.
-fn leading_flags(command: &Command, words: &[OsString]) -> Vec<OsString> {
-    let mut flags = Vec::new();
-    let mut value_follows = false;
-    for word in words {
-        let text = word.to_string_lossy();
-        if std::mem::take(&mut value_follows) {
-            flags.push(word.clone());
-            continue;
-        }
-        if !text.starts_with('-') || text == "-" || text == "--" {
-            break;
-        }
-        let (spelled, takes_value) = spelling(command, word);
-        value_follows = takes_value && !text.contains('=');
-        flags.push(spelled);
+/// Takes the flags with their values up to the first word that is neither, and tells how many words they are.
+fn leading_flags(command: &Command, words: &[OsString], flags: &mut Vec<OsString>) -> Result<usize, End> {
+    let mut count = 0;
+    while let Some(word) = words.get(count).filter(|word| is_flag(word)) {
+        count += match take(command, word, words.get(count + 1), flags)? {
+            Taken::Word => 1,
+            Taken::WordAndNext => 2,
+        };
     }
-    flags
+    Ok(count)
 }
 
-/// The word as clap wants it, and whether the flag takes a value.
-fn spelling(command: &Command, word: &OsStr) -> (OsString, bool) {
+/// Go's rule: a minus before anything but a letter begins a value, `-9` or `-`.
+fn is_flag(word: &OsStr) -> bool {
+    let mut bytes = word.as_bytes().iter();
+    match (bytes.next(), bytes.next()) {
+        (Some(b'-'), Some(b'-')) => bytes.next().is_some(),
+        (Some(b'-'), Some(letter)) => letter.is_ascii_alphabetic(),
+        _ => false,
+    }
+}
+
+enum Taken {
+    Word,
+    WordAndNext,
+}
+
+/// Adds one flag in a word that means the same to clap as the words do to Go: `-root` is `--root`, a value is whatever comes next,
+/// an empty text is as good as none, and switches have values.
+fn take(
+    command: &Command,
+    word: &OsStr,
+    next: Option<&OsString>,
+    flags: &mut Vec<OsString>,
+) -> Result<Taken, End> {
     let text = word.to_string_lossy();
-    let body = text.trim_start_matches('-');
-    let name = body.split('=').next().unwrap_or_default();
+    let (name, given) = match word.as_bytes().iter().position(|byte| *byte == b'=') {
+        Some(at) => (at, word.as_bytes().get(at + 1..).map(OsStr::from_bytes)),
+        None => (word.len(), None),
+    };
+    let name = text.get(..name).unwrap_or(&text).trim_start_matches('-').to_owned();
     let found = command.get_arguments().find(|arg| {
-        arg.get_long() == Some(name)
-            || arg.get_short().is_some_and(|short| name == short.to_string().as_str())
+        arg.get_long() == Some(name.as_str())
+            || arg.get_short().is_some_and(|short| name == short.to_string())
     });
-    let takes_value = found.is_some_and(|arg| arg.get_action().takes_values());
-    let is_long = found.is_some_and(|arg| arg.get_long() == Some(name));
-    match is_long && !text.starts_with("--") {
-        true => (OsString::from(format!("-{text}")), takes_value),
-        false => (word.to_owned(), takes_value),
+    // Unknown ones are clap's to complain of.
+    let Some((arg, long)) = found.and_then(|arg| Some((arg, arg.get_long()?))) else {
+        flags.push(word.to_owned());
+        return Ok(Taken::Word);
+    };
+    if is_switch(arg) {
+        switch((arg, long), &given.unwrap_or_default().to_string_lossy(), flags)?;
+        return Ok(Taken::Word);
+    }
+    let (value, taken) = match (given, next) {
+        (Some(value), _) => (value, Taken::Word),
+        (None, Some(value)) => (value.as_os_str(), Taken::WordAndNext),
+        (None, None) => return Err(usage(format!("flag needs an argument: {text}"))),
+    };
+    match value.is_empty() && is_text(arg) {
+        true => forget(long, flags),
+        false => {
+            let mut whole = OsString::from(format!("--{long}="));
+            whole.push(value);
+            flags.push(whole);
+        }
+    }
+    Ok(taken)
+}
+
+fn is_switch(arg: &Arg) -> bool {
+    !arg.get_action().takes_values() || arg.get_num_args().is_some_and(|range| range.min_values() == 0)
+}
+
+/// A switch that tells an explicit false from none takes the word; for the others false is to be as if it had never been there.
+fn switch((arg, long): (&Arg, &str), value: &str, flags: &mut Vec<OsString>) -> Result<(), End> {
+    let is_on = match value {
+        "" => true,
+        word => boolean(word).ok_or_else(|| usage(format!("invalid boolean value {word:?} for -{long}")))?,
+    };
+    match (arg.get_action().takes_values(), is_on) {
+        (true, _) => flags.push(format!("--{long}={is_on}").into()),
+        (false, true) => flags.push(format!("--{long}").into()),
+        (false, false) => forget(long, flags),
+    }
+    Ok(())
+}
+
+/// Of several the last counts.
+fn forget(long: &str, flags: &mut Vec<OsString>) {
+    let (switch, value) = (format!("--{long}"), format!("--{long}="));
+    flags.retain(|flag| flag != switch.as_str() && !flag.as_bytes().starts_with(value.as_bytes()));
+}
+
+/// One text, of which nothing is as good as none at all; what is a number or a list must say something.
+fn is_text(arg: &Arg) -> bool {
+    let kind = arg.get_value_parser().type_id();
+    let is_number =
+        arg.get_value_names().into_iter().flatten().any(|name| matches!(name.as_str(), "int" | "duration"));
+    matches!(arg.get_action(), ArgAction::Set)
+        && !is_number
+        && (kind == TypeId::of::<String>() || kind == TypeId::of::<PathBuf>())
+}
+
+/// Go's spellings of a boolean.
+pub(super) fn boolean(word: &str) -> Option<bool> {
+    match word {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
     }
 }
 
@@ -98,18 +177,43 @@ pub(super) fn verb<A: CommandFactory + FromArgMatches>(asked: &Asked) -> Result<
     // Of a flag that is there twice the last counts, as with Go's parser: podman repeats --leave-running.
     command = command.disable_version_flag(true).max_term_width(1000).args_override_self(true);
     let rest = asked.words.get(1..).unwrap_or_default();
-    let flags = leading_flags(&command, rest);
-    let after = rest.get(flags.len()..).unwrap_or_default();
+    let (flags, own) = sorted(&command, rest, verbs::has_free_words(&name))?;
     let mut line = vec![OsString::from(&full)];
     line.extend(flags);
-    // runc takes flags after the id too, but only for verbs whose own words end there.
-    match verbs::has_free_words(&name) || after.first().is_some_and(|word| word == "--") {
-        true => line.extend(after.iter().cloned()),
-        false => line.extend(after.iter().map(|word| spelling(&command, word).0)),
-    }
+    line.extend(own);
     let parsed =
         command.try_get_matches_from_mut(line).and_then(|mut found| A::from_arg_matches_mut(&mut found));
     parsed.map_err(|error| complaint(&error, &asked.global.program, &name))
+}
+
+/// The flags, and the words that are none. runc takes flags after the id too, but only for verbs whose own words end there.
+fn sorted(
+    command: &Command,
+    words: &[OsString],
+    has_free_words: bool,
+) -> Result<(Vec<OsString>, Vec<OsString>), End> {
+    let (mut flags, mut own) = (Vec::new(), Vec::new());
+    let mut left = words;
+    loop {
+        left = left.get(leading_flags(command, left, &mut flags)?..).unwrap_or_default();
+        match left.split_first() {
+            None => return Ok((flags, own)),
+            Some((word, rest)) if !has_free_words && word != "--" => {
+                own.push(word.clone());
+                left = rest;
+            }
+            Some(_) => {
+                own.extend(left.iter().cloned());
+                return Ok((flags, own));
+            }
+        }
+    }
+}
+
+/// A mistake in the command line, told as runc does: twice.
+fn usage(text: String) -> End {
+    let shown = format!("Incorrect Usage: {text}\n\n");
+    End::Usage(shown, Error::new(Kind::Invalid, text))
 }
 
 /// runc's words for what clap found wrong.
@@ -119,17 +223,13 @@ fn complaint(error: &clap::Error, program: &str, verb: &str) -> End {
         Some(ContextValue::Strings(words)) => words.join(" "),
         _ => String::new(),
     };
-    let usage = |text: String| {
-        let shown = format!("Incorrect Usage: {text}\n\n");
-        End::Usage(shown, Error::new(Kind::Invalid, text))
-    };
     match error.kind() {
         ErrorKind::DisplayHelp => End::Print(error.to_string()),
         ErrorKind::UnknownArgument if word.starts_with('-') => {
             let name = word.trim_start_matches('-');
             usage(format!("flag provided but not defined: -{name}"))
         }
-        ErrorKind::UnknownArgument | ErrorKind::TooManyValues | ErrorKind::MissingRequiredArgument => {
+        ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument => {
             let count = verbs::arguments(verb);
             let text = format!("{program}: {verb:?} requires {count} argument(s)");
             End::Usage(String::new(), Error::new(Kind::Invalid, text))
