@@ -13,6 +13,7 @@ mod console;
 mod device_rules;
 mod errors;
 mod escapes;
+mod events;
 mod exec;
 mod faults;
 mod flags;
@@ -65,6 +66,7 @@ pub(crate) const ALL: &[&[Case]] = &[
     hooks::CASES,
     console::CASES,
     exec::CASES,
+    events::CASES,
     sd_notify::CASES,
     errors::CASES,
     json::CASES,

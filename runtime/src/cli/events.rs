@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use serde_json::json;
 
-use super::{Global, print};
+use super::{Global, print, write};
 use crate::error::{Error, Kind};
 use crate::host::cgroup::oom::{Happened, Watch};
 use crate::host::{cgroup, rdt, remove};
@@ -39,36 +39,47 @@ pub(super) fn events(args: &Args, global: &Global) -> Result<ExitCode, Error> {
         return Err(Error::new(Kind::Invalid, format!("container with id {id} is not running")));
     }
     match args.stats {
-        true => print_stats(&record)?,
-        false => follow(&record, interval)?,
+        true => {
+            print(&stats(&record));
+            Ok(ExitCode::SUCCESS)
+        }
+        false => follow(&record, interval),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
-/// Until the container ends.
-fn follow(record: &Record, interval: Duration) -> Result<(), Error> {
+/// What a shell shows of a program that SIGPIPE has ended.
+const ENDED_BY_SIGPIPE: u8 = 128 + 13;
+
+/// Until the container ends, or nobody reads any more.
+fn follow(record: &Record, interval: Duration) -> Result<ExitCode, Error> {
     let mut watch = Watch::new(record)?;
-    let mut next = Instant::now() + interval;
+    // None is further away than the clock goes.
+    let mut next = Instant::now().checked_add(interval);
     loop {
-        match watch.wait(next.saturating_duration_since(Instant::now()))? {
-            Happened::Oom => print(&format!("{}\n", json!({ "type": "oom", "id": record.id }))),
-            Happened::Ended => return Ok(()),
+        let line = match watch.wait(next)? {
+            Happened::Oom => format!("{}\n", json!({ "type": "oom", "id": record.id })),
+            Happened::Ended => return Ok(ExitCode::SUCCESS),
             Happened::Nothing => {
-                print_stats(record)?;
-                next = Instant::now() + interval;
+                next = Instant::now().checked_add(interval);
+                stats(record)
             }
+        };
+        match write(&line) {
+            Err(gone) if gone.kind() == std::io::ErrorKind::BrokenPipe => {
+                return Ok(ExitCode::from(ENDED_BY_SIGPIPE));
+            }
+            _ => {}
         }
     }
 }
 
-fn print_stats(record: &Record) -> Result<(), Error> {
+fn stats(record: &Record) -> String {
     let mut stats = cgroup::stats::stats(&record.cgroup);
     if let Some(group) = &record.rdt {
         stats.intel_rdt = rdt::stats(group);
     }
     let line = json!({ "type": "stats", "id": record.id, "data": stats });
-    print(&format!("{line}\n"));
-    Ok(())
+    format!("{line}\n")
 }
 
 /// Go's notation: `1h2m3.5s`, `100ms`.

@@ -99,7 +99,13 @@ impl End {
 
 /// Writes to standard output; a reader that has gone away is not an error of ours.
 pub(crate) fn print(text: &str) {
+    drop(write(text));
+}
+
+/// The same for who goes on writing, and has to know.
+fn write(text: &str) -> std::io::Result<()> {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
-    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+    out.write_all(text.as_bytes())?;
+    out.flush()
 }
