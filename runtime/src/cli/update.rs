@@ -94,7 +94,9 @@ pub(super) fn update(args: &Args, global: &Global) -> Result<ExitCode, Error> {
         Some(path) => bundle::resources(&read(path)?, &path.display().to_string())?,
         None => from_flags(args)?,
     };
-    if args.kernel_memory.is_some() || args.kernel_memory_tcp.is_some() {
+    let memory = resources.memory().as_ref();
+    let of_kernel = memory.is_some_and(|memory| memory.kernel().is_some() || memory.kernel_tcp().is_some());
+    if of_kernel || args.kernel_memory.is_some() || args.kernel_memory_tcp.is_some() {
         global.log.warn("Kernel memory settings are ignored and will be removed");
     }
     // Only limits are changed: device rules may have been set by others since.
@@ -287,7 +289,7 @@ fn bytes(text: &str) -> Option<i64> {
         return Some(-1);
     }
     let lower = text.trim().to_ascii_lowercase();
-    let end = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
+    let end = lower.rfind(|c: char| c.is_ascii_digit() || c == '.')? + 1;
     let (number, unit) = (lower.get(..end)?, lower.get(end..)?.trim());
     let power = match unit.trim_end_matches('b').trim_end_matches('i') {
         "" => 0,
@@ -303,14 +305,33 @@ fn bytes(text: &str) -> Option<i64> {
 
 /// Whole numbers exactly; a fraction as precisely as it is meant.
 fn scaled(number: &str, unit: i64) -> Option<i64> {
+    if let Some((number, power)) = number.split_once('e') {
+        return power_of_ten(number, power.parse().ok()?, unit);
+    }
     match number.split_once('.') {
-        None => number.parse::<i64>().ok()?.checked_mul(unit),
+        None => digits(number)?.checked_mul(unit),
+        Some(("", "")) => None,
         Some((whole, part)) => {
             let part = part.get(..part.len().min(6))?;
             let scale = 10i64.checked_pow(u32::try_from(part.len()).ok()?)?;
-            let part = if part.is_empty() { 0 } else { part.parse::<i64>().ok()?.checked_mul(unit)? / scale };
-            whole.parse::<i64>().ok()?.checked_mul(unit)?.checked_add(part)
+            let part = if part.is_empty() { 0 } else { digits(part)?.checked_mul(unit)? / scale };
+            let whole = if whole.is_empty() { 0 } else { digits(whole)? };
+            whole.checked_mul(unit)?.checked_add(part)
         }
+    }
+}
+
+/// Without a sign.
+fn digits(text: &str) -> Option<i64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+/// `1e9`, `1.5e6`: Go's numbers have exponents.
+fn power_of_ten(number: &str, power: i32, unit: i64) -> Option<i64> {
+    let factor = 10i64.checked_pow(power.unsigned_abs())?;
+    match power < 0 {
+        true => Some(scaled(number, unit)? / factor),
+        false => scaled(number, unit.checked_mul(factor)?),
     }
 }
 
@@ -327,6 +348,17 @@ mod tests {
             ("1.5g", Some(3 << 29)),
             ("10 KiB", Some(10240)),
             ("7b", Some(7)),
+            (".5g", Some(1 << 29)),
+            ("5.", Some(5)),
+            ("1e9", Some(1_000_000_000)),
+            ("1.5E3k", Some(1500 << 10)),
+            ("25e-1k", Some(2560)),
+            (".", None),
+            ("e9", None),
+            ("1ee9", None),
+            ("+1", None),
+            ("1e99", None),
+            ("1 2", None),
             ("x", None),
             ("-2", None),
             ("99999999999999T", None),
