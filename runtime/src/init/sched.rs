@@ -26,7 +26,9 @@ pub fn apply(planned: &Process) -> Result<(), Error> {
 
 fn set_policy(planned: &Scheduler) -> Result<(), Error> {
     let Scheduler { policy, flags, nice, priority, runtime, deadline, period } = *planned;
-    let attr = sched::Attr { size: 0, policy, flags, nice, priority, runtime, deadline, period };
+    // The specification has no numbers for the clamps, which are 0 then, as with runc.
+    let attr =
+        sched::Attr { policy, flags, nice, priority, runtime, deadline, period, ..sched::Attr::default() };
     sched::set_attr(attr).map_err(|source| {
         let denied = source.raw_os_error() == Some(libc::EPERM);
         let error = Error::system("set the scheduling policy", source);

@@ -43,7 +43,7 @@ pub fn plan(spec: &Spec, asked: &SpecProcess, facts: &Facts, preserve_fds: u32) 
     let mut warnings = Vec::new();
     let around = Around { preserve_fds, ..around(&of_container, ids.as_ref(), facts) };
     let mut process = process::plan(asked, &around, &mut warnings)?;
-    process.personality = sched::personality(linux.personality().as_ref())?;
+    process.personality = sched::personality(linux.personality().as_ref(), &mut warnings);
     process.memory_policy = memory::plan(linux.memory_policy().as_ref())?;
     let affinity = asked.exec_cpu_affinity().as_ref();
     let field = "process.execCPUAffinity";

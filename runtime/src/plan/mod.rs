@@ -134,7 +134,7 @@ pub fn plan(spec: &Spec, facts: &Facts, options: &Options) -> Result<Plan, Error
     let around = join::around(&namespaces, ids.as_ref(), facts);
     let around = process::Around { preserve_fds: options.preserve_fds, ..around };
     let mut process = process::plan(spec_process, &around, &mut warnings)?;
-    process.personality = sched::personality(linux.personality().as_ref())?;
+    process.personality = sched::personality(linux.personality().as_ref(), &mut warnings);
     process.memory_policy = memory::plan(linux.memory_policy().as_ref())?;
     let view = mounts::View { namespaces: &namespaces, facts, rootfs: &rootfs.path, options };
     let mounts = mounts::plan(spec, &view)?;

@@ -79,16 +79,16 @@ pub fn io_priority(asked: Option<&LinuxIOPriority>) -> Result<Option<i32>, Error
     }
 }
 
-/// The execution domain of `personality(2)`.
-pub fn personality(asked: Option<&LinuxPersonality>) -> Result<Option<u64>, Error> {
-    let Some(asked) = asked else { return Ok(None) };
-    if asked.flags().as_ref().is_some_and(|flags| !flags.is_empty()) {
-        return Err(text::invalid("linux.personality.flags", "no flag is defined by the specification"));
+/// The execution domain of `personality(2)`. The specification defines no flags; runc warns of them and goes on.
+pub fn personality(asked: Option<&LinuxPersonality>, warnings: &mut Vec<String>) -> Option<u64> {
+    let asked = asked?;
+    if let Some(flags) = asked.flags().as_ref().filter(|flags| !flags.is_empty()) {
+        warnings.push(format!("ignoring unsupported personality flags: {flags:?}"));
     }
-    Ok(Some(match asked.domain() {
+    Some(match asked.domain() {
         LinuxPersonalityDomain::PerLinux => 0,
         LinuxPersonalityDomain::PerLinux32 => 8,
-    }))
+    })
 }
 
 /// Processor numbers out of "0-3,7".

@@ -4,7 +4,7 @@ use std::io;
 
 use super::check;
 
-/// struct sched_attr of linux/sched/types.h, first version.
+/// struct sched_attr of linux/sched/types.h.
 #[repr(C)]
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Attr {
@@ -16,19 +16,22 @@ pub struct Attr {
     pub runtime: u64,
     pub deadline: u64,
     pub period: u64,
+    /// What is below is of the second version; the flags `SCHED_FLAG_UTIL_CLAMP_*` say that it is there (Linux 5.3).
+    pub util_min: u32,
+    pub util_max: u32,
 }
 
 /// Sets the caller's policy with all its numbers.
 pub fn set_attr(attr: Attr) -> io::Result<()> {
-    let attr = Attr { size: size(), ..attr };
-    // SAFETY: the kernel reads `size` bytes of `attr`, which is its own size.
+    let attr = Attr { size: if attr.flags & UTIL_CLAMP == 0 { FIRST } else { SECOND }, ..attr };
+    // SAFETY: the kernel reads `size` bytes of `attr`, which are its own or fewer.
     check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) }).map(drop)
 }
 
-const fn size() -> u32 {
-    48
-}
-const _: () = assert!(size_of::<Attr>() == 48);
+const UTIL_CLAMP: u64 = 0x60;
+const FIRST: u32 = 48;
+const SECOND: u32 = 56;
+const _: () = assert!(size_of::<Attr>() == SECOND as usize);
 
 /// Sets the caller's I/O priority: class and level in one number.
 pub fn set_io_priority(value: i32) -> io::Result<()> {
