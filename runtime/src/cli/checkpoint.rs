@@ -110,6 +110,11 @@ pub(super) fn checkpoint(args: &Args, global: &Global) -> Result<ExitCode, Error
 
 /// Everything that runs is on disk; what is left is removed. A hook that fails changes nothing about that.
 fn forget(entry: &Entry, record: &Record, spec: &Spec, global: &Global) -> Result<ExitCode, Error> {
+    // With lazy pages nobody was kept out in the meantime: another container may have the name now, and the cgroup.
+    entry.lock()?;
+    if !entry.is_there() {
+        return Ok(ExitCode::SUCCESS);
+    }
     let ended = plan::hooks::plan(spec).and_then(|hooks| delete::end((entry, record), Others::Left, &hooks));
     if let Err(error) = ended {
         global.log.warn(&error.to_string());

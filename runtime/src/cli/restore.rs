@@ -193,7 +193,7 @@ fn raise(
     wanted: &Options,
     global: &Global,
 ) -> Result<(criu::Restored, Record), Error> {
-    let images = args.image_path.as_deref().filter(|path| !path.as_os_str().is_empty());
+    let images = images(args.image_path.as_deref(), &bundle.dir);
     let terminal = plan.process.terminal.as_ref().map(|_| args.console_socket.as_deref());
     let decided = (bundle, facts, plan, entry);
     let record = std::cell::OnceCell::new();
@@ -201,7 +201,7 @@ fn raise(
         plan,
         entry,
         options: wanted,
-        images: images.unwrap_or(Path::new(IMAGES)),
+        images: &images,
         work: args.work_path.as_deref(),
         state: state_for_hooks(&args.id, bundle),
         terminal,
@@ -226,6 +226,16 @@ fn raise(
             restored.cgroup.undo();
             Err(error)
         }
+    }
+}
+
+/// From where the caller is; runc has entered the bundle by then, so that a path which is there alone is meant there.
+fn images(asked: Option<&Path>, bundle: &Path) -> PathBuf {
+    let Some(path) = asked else { return PathBuf::from(IMAGES) };
+    let in_bundle = bundle.join(path);
+    match !path.exists() && in_bundle.is_dir() {
+        true => in_bundle,
+        false => path.to_owned(),
     }
 }
 

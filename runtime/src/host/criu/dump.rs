@@ -72,7 +72,13 @@ pub fn dump(mut dump: Dump<'_>) -> Result<(), Error> {
         (dump.debug)(&format!("criu: {}", notify.script));
         // Closed with it: whoever waits for the byte waits for the end of the stream too.
         match (notify.script.as_str(), status.take()) {
-            ("status-ready", Some(fd)) => tell_ready(&fd).map(|()| None),
+            ("status-ready", Some(fd)) => {
+                // Who has gone does not wait, and the pages are there all the same.
+                if let Err(error) = tell_ready(&fd) {
+                    (dump.warn)(&error.to_string());
+                }
+                Ok(None)
+            }
             (_, kept) => {
                 status = kept;
                 Ok(None)
