@@ -34,9 +34,10 @@ pub fn locked(root: &Root, id: &ContainerId) -> Result<Entry, Error> {
 
 /// By the kernel's table of locks, where every verb is found that takes one; by the intent where the table does not show the creator.
 fn holders(root: &Root, id: &ContainerId, entry: &Entry) -> Result<Vec<(i32, OwnedFd)>, Error> {
-    let wrong = |source| Error::system(format!("find out who has locked {}", entry.path().display()), source);
-    let inode = nix::sys::stat::fstat(entry.dir()).map_err(|errno| wrong(errno.into()))?.st_ino;
-    let table = std::fs::read_to_string("/proc/locks").map_err(wrong)?;
+    let wrong = |errno| Error::system(format!("find out who has locked {}", entry.path().display()), errno);
+    let inode = nix::sys::stat::fstat(entry.dir()).map_err(wrong)?.st_ino;
+    // Where it cannot be read the intent is what there is.
+    let table = std::fs::read_to_string("/proc/locks").unwrap_or_default();
     let mut found = Vec::new();
     for pid in table.lines().filter_map(|line| locker(line, inode)) {
         if let Some(process) = reach::open(pid)?
