@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
 /// A call that somebody has made and waits in.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Call {
@@ -10,8 +12,13 @@ pub(crate) struct Call {
     pub(crate) number: i64,
 }
 
-/// The next one; blocks until there is one.
+/// The next one. ENOENT where nobody is left who could make one, which older kernels would wait for.
 pub(crate) fn next(listener: BorrowedFd<'_>) -> io::Result<Call> {
+    let mut waited = [PollFd::new(listener, PollFlags::POLLIN)];
+    poll(&mut waited, PollTimeout::NONE)?;
+    if hung_up(&waited) {
+        return Err(io::Error::from_raw_os_error(libc::ENOENT));
+    }
     // SAFETY: seccomp_notif is plain data for which all zeroes is a value, and what the kernel insists on.
     let mut request: libc::seccomp_notif = unsafe { std::mem::zeroed() };
     // SAFETY: the descriptor is borrowed for the call and the kernel writes one seccomp_notif.
@@ -20,6 +27,10 @@ pub(crate) fn next(listener: BorrowedFd<'_>) -> io::Result<Call> {
         0 => Ok(Call { id: request.id, number: request.data.nr.into() }),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+fn hung_up(waited: &[PollFd<'_>]) -> bool {
+    waited.iter().filter_map(PollFd::revents).any(|events| !events.contains(PollFlags::POLLIN))
 }
 
 /// Lets it fail with this errno.
