@@ -114,6 +114,9 @@ pub fn stats(group: &state::Rdt) -> Map<String, Value> {
                 all.insert(format!("{name}{suffix}"), json!(line));
             }
         }
+        if suffix.is_empty() && !text.is_empty() {
+            all.insert("schemata".to_owned(), json!(text.lines().map(str::trim).collect::<Vec<_>>()));
+        }
     }
     let counted = counters(group.monitor.as_ref().unwrap_or(&group.group));
     all.extend(counted);
@@ -130,9 +133,9 @@ fn information(dir: &Path, files: &[&str]) -> Map<String, Value> {
     files.iter().filter(|name| !name.is_empty()).filter_map(value).collect()
 }
 
-/// The line of a kind, as the kernel pads it.
+/// The line of a kind, which the kernel pads. With a part for code and one for data (L3CODE, L3DATA) runc shows the last of the two.
 fn schema(text: &str, kind: &str) -> Option<String> {
-    let line = text.lines().map(str::trim).find(|line| line.split(':').next() == Some(kind))?;
+    let line = text.lines().map(str::trim).rfind(|line| line.starts_with(kind))?;
     Some(line.to_owned())
 }
 
@@ -182,7 +185,7 @@ mod tests {
             ("info/L3/min_cbm_bits", "1\n"),
             ("info/L3/num_closids", "16\n"),
             ("schemata", "    MB:0=100;1=100\n    L3:0=fffff;1=fffff\n"),
-            ("gold/schemata", "    L3:0=f;1=f0\n"),
+            ("gold/schemata", "L3CODE:0=f;1=f\nL3DATA:0=f;1=f0\n"),
             ("gold/mon_groups/box/mon_data/mon_L3_00/mbm_total_bytes", "7\n"),
             ("gold/mon_groups/box/mon_data/mon_L3_00/mbm_local_bytes", "5\n"),
             ("gold/mon_groups/box/mon_data/mon_L3_00/llc_occupancy", "Unavailable\n"),
@@ -201,7 +204,8 @@ mod tests {
             "l3_cache_info": {"cbm_mask": "fffff", "min_cbm_bits": 1, "num_closids": 16},
             "l3_cache_schema_root": "L3:0=fffff;1=fffff",
             "mem_bw_schema_root": "MB:0=100;1=100",
-            "l3_cache_schema": "L3:0=f;1=f0",
+            "l3_cache_schema": "L3DATA:0=f;1=f0",
+            "schemata": ["L3CODE:0=f;1=f", "L3DATA:0=f;1=f0"],
             "mbm_stats": [{"mbm_total_bytes": 7, "mbm_local_bytes": 5}, {"mbm_total_bytes": 9}],
             "cmt_stats": [{"llc_occupancy": 3}],
         });
