@@ -41,6 +41,10 @@ pub struct CpuUsage {
     pub total: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub percpu: Vec<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub percpu_kernel: Vec<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub percpu_user: Vec<u64>,
     pub kernel: u64,
     pub user: u64,
 }
@@ -113,15 +117,29 @@ pub struct Blkio {
     pub io_service_bytes_recursive: Vec<BlkioEntry>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub io_serviced_recursive: Vec<BlkioEntry>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub io_queue_recursive: Vec<BlkioEntry>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub io_service_time_recursive: Vec<BlkioEntry>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub io_wait_time_recursive: Vec<BlkioEntry>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub io_merged_recursive: Vec<BlkioEntry>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub io_time_recursive: Vec<BlkioEntry>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sectors_recursive: Vec<BlkioEntry>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub psi: Option<Pressures>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Serialize)]
 pub struct BlkioEntry {
+    #[serde(skip_serializing_if = "is_zero")]
     pub major: u64,
     #[serde(skip_serializing_if = "is_zero")]
     pub minor: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub op: String,
     #[serde(skip_serializing_if = "is_zero")]
     pub value: u64,
@@ -179,7 +197,21 @@ fn table(dir: &Path, name: &str) -> BTreeMap<String, u64> {
     text.lines().filter_map(pair).collect()
 }
 
-/// Sizes of huge pages for which the kernel has files here.
+/// Sizes of huge pages for which the kernel has files here, and how the names of those begin: what is reserved counts where the kernel
+/// counts that (Linux 5.7), since a page that is only reserved is not to be had by others either.
+fn huge_pages(dir: &Path, suffix: &str) -> Vec<(String, String)> {
+    let reserved = huge_page_sizes(dir, &format!(".rsvd{suffix}"));
+    let (sizes, part) = match reserved.is_empty() {
+        true => (huge_page_sizes(dir, suffix), ""),
+        false => (reserved, ".rsvd"),
+    };
+    let with_names = |size: String| {
+        let prefix = format!("hugetlb.{size}{part}");
+        (size, prefix)
+    };
+    sizes.into_iter().map(with_names).collect()
+}
+
 fn huge_page_sizes(dir: &Path, suffix: &str) -> Vec<String> {
     let names = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::super::file;
-use super::{BlkioEntry, Hugetlb, MemoryEntry, Stats, huge_page_sizes, numbers, table};
+use super::{Blkio, BlkioEntry, Hugetlb, MemoryEntry, Stats, huge_pages, numbers, table};
 
 pub(super) fn add(dir: &Path, controllers: &[String], stats: &mut Stats) {
     for controller in controllers {
@@ -16,10 +16,7 @@ pub(super) fn add(dir: &Path, controllers: &[String], stats: &mut Stats) {
                 stats.pids.current = file::number(dir, "pids.current").unwrap_or(0);
                 stats.pids.limit = file::number(dir, "pids.max").unwrap_or(0);
             }
-            "blkio" => {
-                stats.blkio.io_service_bytes_recursive = io(dir, "blkio.throttle.io_service_bytes_recursive");
-                stats.blkio.io_serviced_recursive = io(dir, "blkio.throttle.io_serviced_recursive");
-            }
+            "blkio" => add_io(dir, &mut stats.blkio),
             "hugetlb" => add_hugetlb(dir, stats),
             _ => {}
         }
@@ -46,6 +43,13 @@ fn add_cpu(dir: &Path, stats: &mut Stats) {
     usage.kernel = of("system");
     let each = file::read(dir, "cpuacct.usage_percpu").unwrap_or_default();
     usage.percpu = each.split_whitespace().filter_map(|text| text.parse().ok()).collect();
+    // "cpu user system", and a line for each.
+    let both = file::read(dir, "cpuacct.usage_all").unwrap_or_default();
+    let column = |at: usize| {
+        let number = |line: &str| line.split(' ').nth(at)?.parse().ok();
+        both.lines().skip(1).filter_map(number).collect()
+    };
+    (usage.percpu_user, usage.percpu_kernel) = (column(1), column(2));
 }
 
 fn add_cpuset(dir: &Path, stats: &mut Stats) {
@@ -85,12 +89,35 @@ fn add_memory(dir: &Path, stats: &mut Stats) {
     memory.cache = memory.raw.get("cache").copied().unwrap_or(0);
 }
 
+/// The schedulers' counters come first, the throttle's count without one too; the first that counts anything is taken (runc's order).
+fn add_io(dir: &Path, blkio: &mut Blkio) {
+    for (of, end) in
+        [("bfq.", "_recursive"), ("", "_recursive"), ("throttle.", "_recursive"), ("throttle.", "")]
+    {
+        let read = |what: &str| io(dir, &format!("blkio.{of}{what}{end}"));
+        let served = read("io_serviced");
+        if served.is_empty() {
+            continue;
+        }
+        blkio.io_serviced_recursive = served;
+        blkio.io_service_bytes_recursive = read("io_service_bytes");
+        blkio.sectors_recursive = read("sectors");
+        blkio.io_service_time_recursive = read("io_service_time");
+        blkio.io_wait_time_recursive = read("io_wait_time");
+        blkio.io_merged_recursive = read("io_merged");
+        blkio.io_queue_recursive = read("io_queued");
+        blkio.io_time_recursive = read("time");
+        return;
+    }
+}
+
+/// "8:0 Read 1", or "8:0 1".
 fn io(dir: &Path, name: &str) -> Vec<BlkioEntry> {
     let text = file::read(dir, name).unwrap_or_default();
     let entry = |line: &str| {
-        let mut words = line.split(' ');
-        let (major, minor) = words.next()?.split_once(':')?;
-        let (op, value) = (words.next()?, words.next()?);
+        let (device, rest) = line.split_once(' ')?;
+        let (major, minor) = device.split_once(':')?;
+        let (op, value) = rest.split_once(' ').unwrap_or(("", rest));
         Some(BlkioEntry {
             major: major.parse().ok()?,
             minor: minor.parse().ok()?,
@@ -102,13 +129,55 @@ fn io(dir: &Path, name: &str) -> Vec<BlkioEntry> {
 }
 
 fn add_hugetlb(dir: &Path, stats: &mut Stats) {
-    for size in huge_page_sizes(dir, ".usage_in_bytes") {
-        let number = |what: &str| file::number(dir, &format!("hugetlb.{size}.{what}")).unwrap_or(0);
+    for (size, prefix) in huge_pages(dir, ".usage_in_bytes") {
+        let number = |what: &str| file::number(dir, &format!("{prefix}.{what}")).unwrap_or(0);
         let entry = Hugetlb {
             usage: number("usage_in_bytes"),
             max: number("max_usage_in_bytes"),
             failcnt: number("failcnt"),
         };
         stats.hugetlb.insert(size, entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scheduler_s_counters_come_before_the_throttle_s() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        write("blkio.throttle.io_serviced_recursive", "8:0 Read 1\nTotal 1\n");
+        let counted = || {
+            let mut blkio = Blkio::default();
+            add_io(dir.path(), &mut blkio);
+            serde_json::to_value(&blkio).unwrap()
+        };
+        let read = |value: u64| serde_json::json!([{"major": 8, "op": "Read", "value": value}]);
+        assert_eq!(counted(), serde_json::json!({"ioServicedRecursive": read(1)}));
+        write("blkio.bfq.io_serviced_recursive", "Total 0\n");
+        assert_eq!(counted(), serde_json::json!({"ioServicedRecursive": read(1)}));
+        write("blkio.bfq.io_serviced_recursive", "8:0 Read 2\nTotal 2\n");
+        write("blkio.bfq.sectors_recursive", "8:1 7\n");
+        let sectors = serde_json::json!([{"major": 8, "minor": 1, "value": 7}]);
+        assert_eq!(
+            counted(),
+            serde_json::json!({"ioServicedRecursive": read(2), "sectorsRecursive": sectors})
+        );
+    }
+
+    #[test]
+    fn reserved_huge_pages_count_where_the_kernel_counts_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let usage = || {
+            let mut stats = Stats::default();
+            add_hugetlb(dir.path(), &mut stats);
+            stats.hugetlb["2MB"].usage
+        };
+        std::fs::write(dir.path().join("hugetlb.2MB.usage_in_bytes"), "1\n").unwrap();
+        assert_eq!(usage(), 1);
+        std::fs::write(dir.path().join("hugetlb.2MB.rsvd.usage_in_bytes"), "2\n").unwrap();
+        assert_eq!(usage(), 2);
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::super::file;
-use super::{BlkioEntry, Hugetlb, MemoryEntry, Pressure, Pressures, Stats, huge_page_sizes, numbers, table};
+use super::{BlkioEntry, Hugetlb, MemoryEntry, Pressure, Pressures, Stats, huge_pages, numbers, table};
 
 pub(super) fn add(dir: &Path, stats: &mut Stats) {
     add_cpu(dir, stats);
@@ -11,10 +11,14 @@ pub(super) fn add(dir: &Path, stats: &mut Stats) {
     if let Some(current) = file::number(dir, "pids.current") {
         stats.pids.current = current;
         stats.pids.limit = file::number(dir, "pids.max").unwrap_or(0);
+    } else if stats.pids.current == 0 {
+        // Without the controller, of v1 neither.
+        let listed = file::read(dir, "cgroup.procs").or_else(|_| file::read(dir, "cgroup.threads"));
+        stats.pids.current = listed.map_or(0, |listed| listed.lines().map(|_| 1).sum());
     }
     add_io(dir, stats);
-    for size in huge_page_sizes(dir, ".current") {
-        let number = |what: &str| file::number(dir, &format!("hugetlb.{size}.{what}")).unwrap_or(0);
+    for (size, prefix) in huge_pages(dir, ".current") {
+        let number = |what: &str| file::number(dir, &format!("{prefix}.{what}")).unwrap_or(0);
         let failcnt = table(dir, &format!("hugetlb.{size}.events")).get("max").copied().unwrap_or(0);
         let entry = Hugetlb { usage: number("current"), max: 0, failcnt };
         stats.hugetlb.insert(size, entry);
@@ -52,13 +56,12 @@ fn add_memory(dir: &Path, stats: &mut Stats) {
         let peak = file::number(dir, "memory.peak").unwrap_or(0);
         memory.usage = MemoryEntry { limit: limit(dir, "memory.max"), usage, max: peak, failcnt: fails };
         let swap = file::number(dir, "memory.swap.current").unwrap_or(0);
-        let (swap_limit, swap_peak) =
-            (limit(dir, "memory.swap.max"), file::number(dir, "memory.swap.peak").unwrap_or(0));
-        // The sum of both, as v1 counts it.
+        let swap_limit = limit(dir, "memory.swap.max");
+        // The sum of both, as v1 counts it; of the two peaks there is none, since they were not at the same time.
         memory.swap = MemoryEntry {
             limit: swap_limit.saturating_add(memory.usage.limit),
             usage: swap.saturating_add(usage),
-            max: swap_peak,
+            max: 0,
             failcnt: 0,
         };
         memory.kernel.usage = memory.raw.get("kernel").copied().unwrap_or(0);
