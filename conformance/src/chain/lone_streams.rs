@@ -201,7 +201,8 @@ fn stubborn(ctx: &Ctx) -> Result<()> {
     let creation = shim.creation()?;
     shim.run(&creation)?;
     let program = ctx.path("stubborn");
-    let lines = "#!/bin/sh\ntrap '' TERM\nexec 5>&-\necho \"$CONTAINER_ID $HOME\" >\"$0.who\"\nwhile :; do sleep 1; done\n";
+    let lines =
+        "#!/bin/sh\ntrap '' TERM\nexec 5>&-\necho \"$CONTAINER_ID $HOME\" >\"$0.who\"\nexec sleep 86413\n";
     std::fs::write(&program, lines)?;
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
     let uri = format!("binary://{}", program.display());
@@ -210,8 +211,9 @@ fn stubborn(ctx: &Ctx) -> Result<()> {
     shim.client.call("Start", &process)?;
     ensure!(code(&mut shim, &process)? == 4, "it ended with another code");
     let mark = program.display().to_string();
+    let is_it = |line: &String| line.contains(&mark) || line.contains("sleep 86413");
     process::until("the logging program has ended", Duration::from_secs(20), || {
-        Ok(!crate::worker::described_descendants().iter().any(|line| line.contains(&mark)))
+        Ok(!crate::worker::described_descendants().iter().any(is_it))
     })?;
     // Whose output it is, and nothing of containerd's environment.
     let who = std::fs::read_to_string(format!("{mark}.who"))?;
