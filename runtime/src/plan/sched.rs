@@ -83,7 +83,7 @@ pub fn io_priority(asked: Option<&LinuxIOPriority>) -> Result<Option<i32>, Error
 pub fn personality(asked: Option<&LinuxPersonality>, warnings: &mut Vec<String>) -> Option<u64> {
     let asked = asked?;
     if let Some(flags) = asked.flags().as_ref().filter(|flags| !flags.is_empty()) {
-        warnings.push(format!("ignoring unsupported personality flags: {flags:?}"));
+        warnings.push(format!("ignoring unsupported personality flags: [{}]", flags.join(" ")));
     }
     Some(match asked.domain() {
         LinuxPersonalityDomain::PerLinux => 0,
