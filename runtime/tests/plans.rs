@@ -164,6 +164,17 @@ fn an_ordinary_user() {
     golden("user", &config, &user());
 }
 
+#[test]
+fn a_shared_root_takes_a_kernel_that_parts_it_from_the_host() {
+    let mut config = small();
+    merge(&mut config, json!({ "linux": { "rootfsPropagation": "rshared" } }));
+    let old = Facts { kernel: Kernel { major: 5, minor: 11 }, ..root() };
+    let refused = Err("linux.rootfsPropagation: a shared root needs Linux 5.12".to_owned());
+    assert_eq!(decide(&config, &old).map(drop), refused);
+    let new = Facts { kernel: Kernel { major: 5, minor: 12 }, ..root() };
+    assert_eq!(decide(&config, &new).map(drop), Ok(()));
+}
+
 fn limits() -> Value {
     json!({ "linux": { "resources": {
         "memory": { "limit": 100_000_000, "swap": 150_000_000, "reservation": 50_000_000 },

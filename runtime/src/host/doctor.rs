@@ -71,7 +71,9 @@ fn kernel(kernel: Kernel) -> Finding {
     match kernel {
         kernel if kernel >= BEST => Finding::good("kernel", text),
         kernel if kernel >= LEAST => {
-            let text = format!("{text}: slower ways are taken, and idmapped mounts are missing");
+            let text = format!(
+                "{text}: slower ways are taken, and idmapped mounts are missing; before 5.12 so are user namespaces with masks, and roots on shared mounts may fail"
+            );
             Finding::bad("kernel", State::Limited, text, "Linux 5.14 or later has everything")
         }
         _ => Finding::bad("kernel", State::Missing, text, "Linux 5.4 or later is needed"),

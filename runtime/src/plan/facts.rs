@@ -39,7 +39,7 @@ impl Interest {
     /// For a new container.
     pub fn of(spec: &Spec) -> Self {
         Self {
-            kernel: has_clocks(spec),
+            kernel: has_clocks(spec) || super::rootfs::is_shared(spec),
             security: is_labelled(spec.process().as_ref()),
             cgroups: true,
             maker: has_limits(spec),
@@ -52,7 +52,7 @@ impl Interest {
     }
 }
 
-/// Kernels differ in time namespaces.
+/// Kernels differ in time namespaces, and in shared roots.
 fn has_clocks(spec: &Spec) -> bool {
     let listed = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
     listed.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::Time)

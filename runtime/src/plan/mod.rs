@@ -129,6 +129,7 @@ pub fn plan(spec: &Spec, facts: &Facts, options: &Options) -> Result<Plan, Error
     let namespaces = namespaces::plan(linux, facts)?;
     let ids = ids::plan(linux, &namespaces, facts)?;
     let rootfs = rootfs::plan(spec, options, &namespaces)?;
+    rootfs::check_kernel(spec, facts.kernel)?;
     let spec_process = spec.process().as_ref().ok_or_else(|| missing("process"))?;
     let mut warnings = Vec::new();
     let around = join::around(&namespaces, ids.as_ref(), facts);

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use oci_spec::runtime::Spec;
 
+use super::facts::Kernel;
 use super::namespaces::Namespaces;
 use super::{Options, missing, text};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 
 /// How the container's root becomes `/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +109,23 @@ pub fn plan(spec: &Spec, options: &Options, namespaces: &Namespaces) -> Result<R
         },
         mount_label: linux.and_then(|linux| linux.mount_label().clone()).filter(|label| !label.is_empty()),
     })
+}
+
+/// What the root is attached with cannot be parted from the host's mounts without mount_setattr: their unmounting would reach the host.
+const PARTED_SINCE: Kernel = Kernel { major: 5, minor: 12 };
+
+/// Whether what is mounted in the root shows on the host.
+pub(super) fn is_shared(spec: &Spec) -> bool {
+    let word = spec.linux().as_ref().and_then(|linux| linux.rootfs_propagation().as_deref());
+    word.and_then(Propagation::parse).is_some_and(|asked| asked.flag == libc::MS_SHARED)
+}
+
+/// Refuses what an older kernel would do to the host.
+pub(super) fn check_kernel(spec: &Spec, kernel: Kernel) -> Result<(), Error> {
+    match is_shared(spec) && kernel < PARTED_SINCE {
+        true => Err(Error::new(Kind::Unsupported, "linux.rootfsPropagation: a shared root needs Linux 5.12")),
+        false => Ok(()),
+    }
 }
 
 fn bad_propagation(word: &str) -> Error {
