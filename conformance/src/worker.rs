@@ -152,6 +152,12 @@ fn mounts_below(dir: &Path) -> Vec<String> {
     found.into_iter().map(|at| format!("mount on {at}")).collect()
 }
 
+/// Whether the name holds the tag, and not one that begins as it does: `cc1-3` is none of `cc1-33`.
+fn is_named(name: &str, tag: &str) -> bool {
+    let mut rests = name.match_indices(tag).filter_map(|(at, _)| name.get(at + tag.len()..));
+    rests.any(|rest| !rest.starts_with(|next: char| next.is_ascii_digit()))
+}
+
 /// cgroups whose name holds `tag`, in every hierarchy, near its top; removes them.
 fn cgroups_of(tag: &str) -> Vec<String> {
     let mut found = Vec::new();
@@ -162,7 +168,8 @@ fn cgroups_of(tag: &str) -> Vec<String> {
                 continue;
             }
             let path = entry.path();
-            if entry.file_name().to_string_lossy().contains(tag) {
+            // With what is below it: a runtime that was killed has left that too.
+            if found.contains(&dir) || is_named(&entry.file_name().to_string_lossy(), tag) {
                 found.push(path.clone());
             }
             if depth < 7 {
@@ -177,4 +184,23 @@ fn cgroups_of(tag: &str) -> Vec<String> {
         });
     }
     found.into_iter().map(|dir| format!("cgroup {}", dir.display())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_named;
+
+    #[test]
+    fn a_tag_is_no_beginning_of_another() {
+        for (name, expected) in [
+            ("cc1-3", true),
+            ("cc1-3-c", true),
+            ("conformance-cc1-3-c.scope", true),
+            ("cc1-33-frozen", false),
+            ("cc1-33-cc1-3", true),
+            ("cc1-4", false),
+        ] {
+            assert_eq!(is_named(name, "cc1-3"), expected, "{name}");
+        }
+    }
 }
